@@ -1,0 +1,196 @@
+"""Short names for options: `--lr` for `--model.lr`, `nll` for `torch.nn.NLLLoss`, in flags and YAML.
+
+Everything is rewritten to the one full form that Lightning's CLI parses, so that all forms of an
+option give the same configuration. Stacked from weak to strong: defaults, data, checkpoint, configs
+in their order, flags.
+"""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import get_loader
+
+from lit_opt.errors import UserError
+
+SYNONYMS = {"epochs": "max_epochs", "seed": "seed_everything", "c": "config", "h": "help"}
+# Options whose value may be the bare name of a class, and the module that has it.
+CLASSES = {
+    "model.net": ("lit_opt.models",),
+    "model.loss": ("torch.nn",),
+    "data.dataset": ("lit_opt.data",),
+    "trainer.callbacks": ("lit_opt.callbacks", "lightning.pytorch.callbacks"),
+}
+# Options given as {"name": …, argument: …}; naming one anew drops the arguments of the old one.
+SPECS = {"model.optimizer", "model.scheduler"}
+
+
+class Options:
+    """The full names of a parser's options, found by their short names."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = {name for name in names if name}
+        self.groups = sorted({name.split(".")[0] for name in self.names if "." in name})
+
+    def full(self, flag: str) -> str:
+        """`accelerator` -> `trainer.accelerator`, `net.hidden` -> `model.net.hidden`."""
+        first, *rest = flag.split(".")
+        first = SYNONYMS.get(first, first)
+        if first in self.groups:
+            known = ".".join([first, *rest[:1]])
+            if rest and known not in self.names:
+                raise UserError(f"unknown option --{flag}{self.nearest(known)}")
+            return flag
+        owners = [g for g in (None, *self.groups) if self._name(g, first) in self.names]
+        if len(owners) > 1:
+            names = " and ".join(f"--{self._name(group, flag)}" for group in owners)
+            raise UserError(f"--{flag} is ambiguous: {names} exist; write the one you mean")
+        if not owners:
+            raise UserError(f"unknown option --{flag}{self.nearest(flag)}")
+        return ".".join([self._name(owners[0], first), *rest])
+
+    @staticmethod
+    def _name(group: str | None, name: str) -> str:
+        return f"{group}.{name}" if group else name
+
+    def short(self, name: str) -> str:
+        """`trainer.accelerator` -> `accelerator` where no other group has that name."""
+        last = name.split(".", 1)[-1]
+        owners = [g for g in (None, *self.groups) if self._name(g, last) in self.names]
+        return last if len(owners) == 1 else name
+
+    def nearest(self, flag: str) -> str:
+        known = {self.short(name) for name in self.names} | self.names
+        match = difflib.get_close_matches(flag, sorted(known), n=1)
+        return f"; did you mean --{match[0]}?" if match else "; --help lists the options"
+
+
+def expand_flags(argv: list[str], options: Options) -> list[str]:
+    """Every flag as `--full.name=value`: configs first, then names of classes, then the rest."""
+    ranked = []
+    for flag, value in _pairs(argv):
+        name = options.full(flag.rstrip("+"))
+        if name == "config" and value is not None:
+            value = dump(read_config(Path(value), options))
+        elif value is not None and name in {*CLASSES, *SPECS}:
+            value = dump(expand_value(name, get_loader("yaml")(value)))
+        rank = 0 if name == "config" else 1 if name in CLASSES or name in SPECS else 2
+        name += "+" * flag.endswith("+")
+        ranked.append((rank, f"--{name}" if value is None else f"--{name}={value}"))
+    return [token for _, token in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def _pairs(argv: list[str]) -> Iterator[tuple[str, str | None]]:
+    """`--flag value`, `--flag=value` and `--flag` as (flag, value or None)."""
+    tokens = list(argv)
+    while tokens:
+        token = tokens.pop(0)
+        if not _is_flag(token):
+            raise UserError(f"unexpected {token!r}; options are written --name value")
+        flag, equals, value = token.lstrip("-").partition("=")
+        if equals:
+            yield flag, value
+        else:
+            yield flag, tokens.pop(0) if tokens and not _is_flag(tokens[0]) else None
+
+
+def _is_flag(token: str) -> bool:
+    return token.startswith("--") or token in ("-c", "-h")
+
+
+def read_config(path: Path, options: Options) -> dict[str, Any]:
+    """A YAML file with its short names written out; keys may stand in their group or alone."""
+    if not path.is_file():
+        nearest = difflib.get_close_matches(path.stem, [p.stem for p in path.parent.glob("*.yaml")])
+        hint = f"; did you mean {path.parent / nearest[0]}.yaml?" if nearest else ""
+        raise UserError(f"--config: there is no file {path}{hint}")
+    try:
+        content = get_loader("yaml")(path.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} has no keys; expected lines like `lr: 0.1`")
+    try:
+        return expand_mapping(content, options)
+    except UserError as error:
+        raise UserError(f"{path}: {error}".replace("option --", "key ")) from None
+
+
+def expand_mapping(content: dict[str, Any], options: Options) -> dict[str, Any]:
+    """`{"lr": 0.1, "trainer": {…}}` -> `{"model": {"lr": 0.1}, "trainer": {…}}`."""
+    result: dict[str, Any] = {}
+    for key, value in content.items():
+        inner = value if key in options.groups and isinstance(value, dict) else {"": value}
+        for name, item in inner.items():
+            plain = ".".join(filter(None, (key, name))).rstrip("+")
+            group, _, option = options.full(plain).rpartition(".")
+            target = result.setdefault(group, {}) if group else result
+            target[option + "+" * f"{key}{name}".endswith("+")] = expand_value(
+                f"{group}.{option}", item
+            )
+    return result
+
+
+def expand_value(name: str, value: Any) -> Any:
+    if name in SPECS:
+        return expand_spec(value)
+    return expand_class(name, value) if name in CLASSES else value
+
+
+def expand_spec(value: Any) -> Any:
+    """`Adam` and Lightning's class_path form -> `{"name": "Adam", argument: …}`."""
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, dict) and "class_path" in value:
+        return {"name": value["class_path"], **value.get("init_args", {})}
+    return value
+
+
+def expand_class(name: str, value: Any) -> Any:
+    """A bare class name, alone, in a list or as a class_path, -> its import path."""
+    if isinstance(value, list):
+        return [expand_class(name, item) for item in value]
+    if isinstance(value, str):
+        return value if "." in value or value[:1] in "{[" else find_class(name, value)
+    if isinstance(value, dict) and "class_path" in value:
+        return {**value, "class_path": expand_class(name, value["class_path"])}
+    return value
+
+
+def find_class(option: str, wanted: str) -> str:
+    """Import path of the class that `wanted` names, whatever its case: `nll`, `cross_entropy`."""
+    known = {_plain(name): path for home in CLASSES[option] for name, path in classes_in(home)}
+    if _plain(wanted) in known:
+        return known[_plain(wanted)]
+    names = {plain: path.rpartition(".")[2] for plain, path in known.items()}
+    near = difflib.get_close_matches(_plain(wanted), list(names), n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(names[n] for n in near)}?" if near else ""
+    raise UserError(
+        f"--{option.split('.')[1]}: there is no {wanted!r} in {' or '.join(CLASSES[option])}; {hint}\n"
+        "a class of your own is given by its import path: my_module.MyClass"
+    )
+
+
+def classes_in(home: str) -> Iterator[tuple[str, str]]:
+    """(name, import path) of a module's own public classes; of torch.nn the losses."""
+    for name, value in vars(importlib.import_module(home)).items():
+        if inspect.isclass(value) and value.__module__.startswith(home) and name[0] != "_":
+            if home != "torch.nn" or name.endswith("Loss"):
+                yield name, f"{home}.{name}"
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").removesuffix("loss")
+
+
+def dump(value: Any) -> str:
+    """One line of YAML that jsonargparse reads back as the same value."""
+    return (
+        str(yaml.safe_dump(value, default_flow_style=True, width=10**9))
+        .removesuffix("...\n")
+        .strip()
+    )

@@ -1,0 +1,75 @@
+"""Hyperparameters given anew win over those in the checkpoint that a fit continues from."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+
+from lit_opt.optim import scale_lr
+
+HORIZON = ("total_steps", "T_max", "T_0", "T_i", "total_iters", "_schedule_phases", "_milestones")
+
+
+class NewHyperparametersWin(Callback):
+    """Lays the differences between this run and the checkpoint over the restored optimizer.
+
+    Torch restores lr, momentum and weight decay from the checkpoint, and a scheduler its horizon,
+    whatever the flags say.
+    """
+
+    def __init__(self) -> None:
+        self._old: dict[str, Any] | None = None
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        old, new = checkpoint.get("hyper_parameters", {}), pl_module.hparams
+        self._old = old
+        if _name(old.get("optimizer")) != _name(new["optimizer"]):
+            checkpoint["optimizer_states"] = []
+        if _name(old.get("scheduler")) != _name(new["scheduler"]) or old["warmup"] != new["warmup"]:
+            checkpoint["lr_schedulers"] = []
+        for state in checkpoint.get("lr_schedulers", []):
+            _drop_horizon(state)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._old is None:
+            return
+        old, new = self._old, pl_module.hparams
+        changes = _differences(_arguments(old), _arguments(new))
+        optimizer = trainer.optimizers[0]
+        if changes and _name(old["optimizer"]) == _name(new["optimizer"]):
+            for name, (before, after) in changes.items():
+                if name == "lr":
+                    schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+                    scale_lr(optimizer, schedulers, after / before)
+                else:
+                    for group in optimizer.param_groups:
+                        group[name] = optimizer.defaults[name] if after is None else after
+        if changes:
+            text = ", ".join(f"{k} {before} -> {after}" for k, (before, after) in changes.items())
+            trainer.print(f"continuing at step {trainer.global_step} with {text}")
+        self._old = None
+
+
+def _name(spec: Any) -> str | None:
+    return spec.get("name") if isinstance(spec, Mapping) else spec
+
+
+def _arguments(hparams: Mapping[str, Any]) -> dict[str, Any]:
+    spec = hparams["optimizer"]
+    return {"lr": hparams["lr"], **({"name": spec} if isinstance(spec, str) else spec)}
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    names = dict.fromkeys([*old, *new])
+    return {n: (old.get(n), new.get(n)) for n in names if old.get(n) != new.get(n)}
+
+
+def _drop_horizon(state: dict[str, Any]) -> None:
+    """What is not in the restored state stays as this run plans it."""
+    for key in HORIZON:
+        state.pop(key, None)
+    for nested in state.get("_schedulers", []):
+        _drop_horizon(nested)

@@ -1,0 +1,35 @@
+"""How jsonargparse's help and errors are worded."""
+
+import re
+from argparse import Action
+
+from jsonargparse import DefaultHelpFormatter
+
+
+class HelpFormatter(DefaultHelpFormatter):
+    """Shows `--accelerator, --trainer.accelerator` for options with a short name."""
+
+    def _format_action_invocation(self, action: Action) -> str:
+        text = super()._format_action_invocation(action)
+        match = re.match(r"--(trainer|model|data)\.(\w+)( |$)", text)
+        return f"--{match[2]}, {text}" if match else text
+
+
+def short_error(message: str) -> str:
+    """jsonargparse's message as `--key: expected …; got …`."""
+    key = re.search(r'Parser key "([^"]+)"', message)
+    if key is None:
+        return message.strip()
+    value = re.search(r"(?:Got|Given) value: (.*)", message)
+    reasons = re.findall(r"(?:Expected an? |Problem with |No module |Type \S+ )[^\n]*", message)
+    wanted = [_plain(reason) for reason in reasons if not re.search(r"NoneType|a path but", reason)]
+    wanted = list(dict.fromkeys(wanted))[:3]
+    seen = f"; got {value[1].strip()}" if value else ""
+    return f"--{key[1]}: expected {' or '.join(wanted)}{seen}"[:400]
+
+
+def _plain(reason: str) -> str:
+    """`Expected a <class 'int'>. Got value: x` -> `int`"""
+    reason = re.sub(r"\.? Got value:.*", "", reason).removeprefix("Expected a ")
+    reason = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", reason)
+    return re.sub(r"typing\.Literal\[(.*)\]", r"one of \1", reason)

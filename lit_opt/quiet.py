@@ -1,0 +1,28 @@
+"""Silences what Lightning and torch print at every run and no user can act on."""
+
+import logging
+import os
+import warnings
+
+IGNORED = [
+    r".*LeafSpec.*",  # Lightning on torch >= 2.10, mended upstream
+    r".*does not have many workers.*",  # data in memory: workers cost more than they bring
+    r".*is smaller than the logging interval.*",
+    r".*Checkpoint directory .* exists and is not empty.*",
+    r".*callbacks used to create the checkpoint need to be provided.*",  # they are of fit only
+    r".*The dirpath has changed from.*",  # a continued run has a folder of its own
+    r".*Consider setting `persistent_workers=True`.*",
+]
+
+
+def quiet_warnings() -> None:
+    """To be called before Lightning is imported."""
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    for pattern in IGNORED:
+        warnings.filterwarnings("ignore", pattern)
+
+
+def quiet_loggers() -> None:
+    """To be called after Lightning is imported, which sets its level itself."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)

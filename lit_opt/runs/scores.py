@@ -1,0 +1,25 @@
+"""What a run achieved: the tutorial's two lines and `metrics.json`."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def error_line(title: str, metrics: Mapping[str, float]) -> str:
+    """`Test Error: acc 97.2%, avg loss 0.093456`, averages over samples.
+
+    Args:
+        title: What comes before "Error".
+        metrics: One stage's metrics, named `stage/name`.
+    """
+    scores = {name.split("/", 1)[-1]: value for name, value in metrics.items()}
+    loss = scores.pop("loss", None)
+    parts = [f"{n} {100 * v:.1f}%" if n == "acc" else f"{n} {v:.4f}" for n, v in scores.items()]
+    if loss is not None:
+        parts.append(f"avg loss {loss:.6f}")
+    return f"{title} Error: {', '.join(parts)}"
+
+
+def save_scores(path: Path, scores: Mapping[str, float | str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(scores, indent=2) + "\n")
