@@ -1,4 +1,4 @@
-"""Short names for options: `--lr` for `--model.lr`, `nll` for `torch.nn.NLLLoss`, in flags and YAML.
+"""Short names, in flags and YAML: `lr` for `model.lr`, `nll` for `torch.nn.NLLLoss`.
 
 Everything is rewritten to the one full form that Lightning's CLI parses, so that all forms of an
 option give the same configuration. Stacked from weak to strong: defaults, data, checkpoint, configs
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import get_loader
+from jsonargparse import ArgumentParser, get_loader
 
 from lit_opt.errors import UserError
 
@@ -35,6 +35,11 @@ class Options:
     def __init__(self, names: Iterable[str]) -> None:
         self.names = {name for name in names if name}
         self.groups = sorted({name.split(".")[0] for name in self.names if "." in name})
+
+    @classmethod
+    def of(cls, parser: ArgumentParser) -> "Options":
+        actions = parser._actions
+        return cls(o.lstrip("-") for a in actions for o in (a.dest, *a.option_strings))
 
     def full(self, flag: str) -> str:
         """`accelerator` -> `trainer.accelerator`, `net.hidden` -> `model.net.hidden`."""
@@ -170,7 +175,7 @@ def find_class(option: str, wanted: str) -> str:
     near = difflib.get_close_matches(_plain(wanted), list(names), n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(names[n] for n in near)}?" if near else ""
     raise UserError(
-        f"--{option.split('.')[1]}: there is no {wanted!r} in {' or '.join(CLASSES[option])}; {hint}\n"
+        f"--{option.split('.')[1]}: no {wanted!r} in {' or '.join(CLASSES[option])}; {hint}\n"
         "a class of your own is given by its import path: my_module.MyClass"
     )
 
@@ -178,9 +183,9 @@ def find_class(option: str, wanted: str) -> str:
 def classes_in(home: str) -> Iterator[tuple[str, str]]:
     """(name, import path) of a module's own public classes; of torch.nn the losses."""
     for name, value in vars(importlib.import_module(home)).items():
-        if inspect.isclass(value) and value.__module__.startswith(home) and name[0] != "_":
-            if home != "torch.nn" or name.endswith("Loss"):
-                yield name, f"{home}.{name}"
+        own = inspect.isclass(value) and value.__module__.startswith(home) and name[0] != "_"
+        if own and (home != "torch.nn" or name.endswith("Loss")):
+            yield name, f"{home}.{name}"
 
 
 def _plain(name: str) -> str:

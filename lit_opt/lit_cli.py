@@ -1,29 +1,34 @@
 """LightningCLI with short names, layered configs, one default command and a run folder."""
 
-import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-import torch
 from jsonargparse import ActionYesNo, Namespace
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import Logger
 
-from lit_opt.arguments import Options, dump, expand_flags
+from lit_opt.arguments import Options, expand_flags
 from lit_opt.callbacks import EpochLines, NewHyperparametersWin, StepLog, WritePredictions
 from lit_opt.data import ImageData
 from lit_opt.errors import UserError
 from lit_opt.fit_check import check_fit
 from lit_opt.help import HelpFormatter, short_error
+from lit_opt.layers import (
+    COMMANDS,
+    checkpoint_layer,
+    config_label,
+    data_layer,
+    parse_layers,
+    split_command,
+)
 from lit_opt.module import LitModule
 from lit_opt.runs.checkpoints import checkpoints
 from lit_opt.runs.curves import CSVCurves, tensorboard
 from lit_opt.runs.folder import new_run, run_of
 from lit_opt.runs.scores import error_line, save_scores
 
-COMMANDS = ("fit", "validate", "test", "predict")
 DEFAULTS = {
     "model.net": {"class_path": "lit_opt.models.MLP"},
     "model.loss": {"class_path": "torch.nn.CrossEntropyLoss"},
@@ -51,6 +56,8 @@ class LitCLI(LightningCLI):
         self, words: list[str], model_class: type[LitModule], data_class: type[ImageData]
     ) -> None:
         self.run: Path | None = None
+        self.kept: list[ModelCheckpoint] = []
+        self.scores: dict[str, float] = {}
         super().__init__(
             model_class,
             data_class,
@@ -93,52 +100,20 @@ class LitCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Flag > config > checkpoint > data > default: the weaker ones are configs put before."""
         command, words = split_command(args)
-        actions = self._parser(command)._actions
-        options = Options(o.lstrip("-") for a in actions for o in (a.dest, *a.option_strings))
+        options = Options.of(self._parser(command))
         flags = expand_flags(words, options)
-        config = self._parse(parser, command, [], flags)
-        layers = []
+        layers: list[dict[str, Any]] = []
+        config = parse_layers(parser, command, layers, flags)
         if config.ckpt_path:
-            layers = [checkpoint_layer(Path(config.ckpt_path), options)]
-            config = self._parse(parser, command, layers, flags)
-        layers = [self._data_layer(command, config), *layers]
-        self.config = Namespace(
-            {"subcommand": command, command: self._parse(parser, command, layers, flags)}
-        )
+            layers.append(checkpoint_layer(Path(config.ckpt_path), options))
+            config = parse_layers(parser, command, layers, flags)
+        elif command != "fit":
+            example = "runs/NAME/checkpoints/best.ckpt"
+            raise UserError(f"{command} needs trained weights; set --ckpt_path {example}")
+        layers.insert(0, data_layer(self._build_data(config.data), config.model.net))
+        config = parse_layers(parser, command, layers, flags)
+        self.config = Namespace({"subcommand": command, command: config})
         self.label = config_label(words) or config.data.dataset.class_path.split(".")[-1].lower()
-        if command != "fit" and not config.ckpt_path:
-            raise UserError(
-                f"{command} needs trained weights; set --ckpt_path runs/NAME/checkpoints/best.ckpt"
-            )
-
-    def _parse(
-        self, parser: LightningArgumentParser, command: str, layers: list[Any], flags: list[str]
-    ) -> Namespace:
-        weaker = [f"--config={dump(layer)}" for layer in layers]
-        try:
-            return parser.parse_args([command, *weaker, *flags])[command]
-        except UserError as error:
-            unknown = re.search(r"Option '(\w+)' is not accepted", str(error))
-            wrong = [f for f in flags if unknown and f.split("=")[0].endswith("." + unknown[1])]
-            if not wrong:
-                raise
-            others = [flag for flag in flags if flag not in wrong]
-            owner = self._parse(parser, command, layers, others)[wrong[0][2:].rpartition(".")[0]]
-            taken = ", ".join(owner.get("init_args", Namespace()).keys()) or "no arguments"
-            name = owner.class_path.rpartition(".")[2]
-            raise UserError(f"unknown argument {wrong[0]}; {name} takes {taken}") from error
-
-    def _data_layer(self, command: str, config: Namespace) -> dict[str, Any]:
-        """The net's sizes, as far as it has such arguments, from the data."""
-        data = self._build_data(config.data)
-        sizes = {
-            "in_shape": data.in_shape,
-            "in_channels": data.in_shape[0],
-            "num_classes": data.num_classes,
-        }
-        taken = {k: v for k, v in sizes.items() if k in config.model.net.get("init_args", {})}
-        taken = {k: list(v) if isinstance(v, tuple) else v for k, v in taken.items()}
-        return {"model": {"net": {"class_path": config.model.net.class_path, "init_args": taken}}}
 
     def _build_data(self, values: Namespace) -> ImageData:
         parser = LightningArgumentParser(exit_on_error=False)
@@ -158,35 +133,30 @@ class LitCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         given = self._get(self.config_init, "trainer")
+        self.validates = given.limit_val_batches != 0 and self.datamodule.has_validation
         root = Path(given.default_root_dir or ".")
-        command = self._get(self.config, "ckpt_path")
-        if self.subcommand == "fit":
-            if not given.fast_dev_run:
-                self.run = new_run(root, self.label, self._get(self.config, "name"))
-        else:
-            self.run = run_of(Path(command))
-        callbacks = [*(given.callbacks or []), *self._own_callbacks(given)]
+        if self.subcommand != "fit":
+            self.run = run_of(Path(self._get(self.config, "ckpt_path")))
+        elif not given.fast_dev_run:
+            self.run = new_run(root, self.label, self._get(self.config, "name"))
         return super().instantiate_trainer(
-            callbacks=callbacks,
+            callbacks=[*(given.callbacks or []), *self._own_callbacks(given)],
             logger=self._loggers(given.logger),
             default_root_dir=str(self.run or root),
         )
 
-    def _own_callbacks(self, given: Namespace) -> list[Any]:
-        callbacks: list[Any] = []
+    def _own_callbacks(self, given: Namespace) -> list[Callback]:
+        callbacks: list[Callback] = []
         bars = [c for c in given.callbacks or [] if isinstance(c, ProgressBar)]
         if given.enable_progress_bar is not False and not bars:
             callbacks.append(EpochLines())
-        if self.subcommand == "fit":
-            callbacks.append(NewHyperparametersWin())
         if self.subcommand == "predict" and self.run:
             callbacks.append(WritePredictions(self.run))
-        if self.subcommand == "fit" and self.run and given.enable_checkpointing is not False:
-            callbacks.append(StepLog())
-            self.kept = checkpoints(
-                self.run / "checkpoints", self.model, given.limit_val_batches != 0
-            )
-            callbacks += self.kept
+        if self.subcommand == "fit":
+            callbacks += [NewHyperparametersWin(), StepLog()]
+            if self.run and given.enable_checkpointing is not False:
+                self.kept = checkpoints(self.run / "checkpoints", self.model, self.validates)
+                callbacks += self.kept
         return callbacks
 
     def _loggers(self, given: Any) -> Any:
@@ -195,8 +165,7 @@ class LitCLI(LightningCLI):
             return given
         if self.subcommand != "fit" or self.run is None:
             return False
-        loggers: list[Logger] = [CSVCurves(self.run), *tensorboard(self.run)]
-        return loggers
+        return [CSVCurves(self.run), *tensorboard(self.run)]
 
     # ---- running ----
 
@@ -217,62 +186,27 @@ class LitCLI(LightningCLI):
 
     def after_fit(self) -> None:
         if self.config["fit"].test:
-            scores = {**self._evaluate("validate", "Validation"), **self._evaluate("test", "Test")}
+            self.trainer.loggers = []  # the curves stay those of fit
+            best = self.kept[0].best_model_path or None if self.kept else None
+            scored = {"model": self.model, "datamodule": self.datamodule, "ckpt_path": best}
+            if self.validates:
+                self.validate(**scored)
+            self.test(**scored)
             if self.run and self.trainer.is_global_zero:
-                save_scores(self.run / "metrics.json", scores)
+                save_scores(self.run / "metrics.json", self.scores)
         if self.run:
             self.trainer.print(f"run folder: {self.run}")
 
-    def _evaluate(self, command: str, title: str) -> dict[str, float]:
-        """Scores of the best checkpoint, or of the last weights where none is kept."""
-        if command == "validate" and self.trainer.limit_val_batches == 0:
-            return {}
-        best = self.kept[0].best_model_path or None if self.run and hasattr(self, "kept") else None
-        loggers, self.trainer.loggers = self.trainer.loggers, []  # the curves stay those of fit
-        run = getattr(self.trainer, command)
-        scores: dict[str, float] = run(
-            self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False, weights_only=True
-        )[0]
-        self.trainer.loggers = loggers
-        self.trainer.print(error_line(title, scores))
-        return scores
-
     def validate(self, **kwargs: Any) -> None:
-        self.scores = self.trainer.validate(verbose=False, **kwargs)[0]
-        self.trainer.print(error_line("Validation", self.scores))
+        self._report("Validation", self.trainer.validate(verbose=False, **kwargs))
 
     def test(self, **kwargs: Any) -> None:
-        self.scores = self.trainer.test(verbose=False, **kwargs)[0]
-        self.trainer.print(error_line("Test", self.scores))
+        self._report("Test", self.trainer.test(verbose=False, **kwargs))
+
+    def _report(self, title: str, results: list[Mapping[str, float]]) -> None:
+        self.scores |= results[0]
+        self.trainer.print(error_line(title, results[0]))
 
     def predict(self, **kwargs: Any) -> None:
         self.trainer.predict(return_predictions=False, **kwargs)
         self.trainer.print(f"predictions: {self.run}/predictions.csv")
-
-
-def split_command(words: list[str]) -> tuple[str, list[str]]:
-    """The command and its options; without a command it is `fit --test`."""
-    if not words or words[0].startswith("-"):
-        return "fit", words if "--no_test" in words else ["--test", *words]
-    if words[0] not in COMMANDS:
-        raise UserError(f"no command {words[0]!r}; the commands are {', '.join(COMMANDS)}, or none")
-    return words[0], words[1:]
-
-
-def checkpoint_layer(path: Path, options: Options) -> dict[str, Any]:
-    """The model's and the data's hyperparameters out of a checkpoint, as a config."""
-    if not path.is_file():
-        raise UserError(f"--ckpt_path: there is no file {path}")
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    layer = {}
-    for group, key in (("model", "hyper_parameters"), ("data", "datamodule_hyper_parameters")):
-        values = checkpoint.get(key, {})
-        layer[group] = {k: v for k, v in values.items() if f"{group}.{k}" in options.names}
-    return layer
-
-
-def config_label(words: list[str]) -> str | None:
-    """The stem of the last `--config`, after which an unnamed run is called."""
-    files = [b for a, b in zip(words, words[1:], strict=False) if a in ("--config", "-c")]
-    files += [word.partition("=")[2] for word in words if word.startswith("--config=")]
-    return Path(files[-1]).stem if files else None

@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 
 
 class MeanLoss(Metric):
@@ -52,3 +52,9 @@ class Accuracy(Metric):
 
     def compute(self) -> Tensor:
         return self.correct / self.total
+
+
+def better(scores: MetricCollection, name: str) -> str:
+    """ "max" or "min", as the metric says of itself; a name that no metric has counts as a loss."""
+    metric = dict(scores.items()).get(name)
+    return "max" if getattr(metric, "higher_is_better", False) else "min"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class MLP(nn.Module):
-    """The tutorial's net: fully connected layers with ReLU between them (784-512-512-10 on 28×28).
+    """The tutorial's net: fully connected layers with ReLU between them (784-512-512-10).
 
     Args:
         in_shape: Shape of one sample, (C, H, W) or (F,).

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from lit_opt.hparams import objects
-from lit_opt.metrics import Accuracy, MeanLoss
+from lit_opt.metrics import Accuracy, MeanLoss, better
 from lit_opt.optim import build_optimizer, build_schedulers
 from lit_opt.targets import OnLogits
 
@@ -22,13 +22,13 @@ class LitModule(pl.LightningModule):
     To change what happens to a batch, subclass and override `._step()`.
 
     Args:
-        net: Maps x (B, C, H, W) to logits (B, num_classes); a class of lit_opt.models or a class path.
-        loss: A loss of torch.nn by name (nll, mse, CrossEntropyLoss) or a callable (outputs, labels).
+        net: Maps x (B, C, H, W) to logits (B, num_classes); of lit_opt.models, or a class path.
+        loss: A loss of torch.nn by name (nll, mse, CrossEntropyLoss), or a path to a callable.
         metrics: torchmetrics by name; each gives train/NAME, val/NAME and test/NAME. Default: acc.
         optimizer: An optimizer of torch.optim by name, its arguments as --optimizer.KEY.
         lr: Learning rate, whatever the optimizer; the peak where a scheduler moves it.
-        scheduler: A scheduler of torch.optim.lr_scheduler by name, its arguments as --scheduler.KEY;
-            the horizon (total_steps, T_max, …) is the planned number of steps.
+        scheduler: One of torch.optim.lr_scheduler by name, its arguments as --scheduler.KEY; the
+            horizon (total_steps, T_max, …) is the planned number of steps.
         scheduler_interval: Unit in which the scheduler counts. Default: as it suits the scheduler.
         warmup: Fraction of all optimizer steps over which lr rises linearly from 0, in [0, 1).
         monitor: Validation metric that selects the best checkpoint and drives ReduceLROnPlateau.
@@ -111,5 +111,6 @@ class LitModule(pl.LightningModule):
             hp.warmup,
             hp.monitor,
             hp.scheduler_interval,
+            better(self.val_scores, hp.monitor),
         )
         return [optimizer], schedulers

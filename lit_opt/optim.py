@@ -1,16 +1,7 @@
-"""Optimizer and learning-rate schedulers from the hyperparameters.
+"""Optimizer and learning-rate schedulers from the hyperparameters."""
 
-A spec is `{"name": "SGD", "momentum": 0.9}`, or the bare name: a class of torch.optim or of
-torch.optim.lr_scheduler (`adam`, `cosine_annealing`, `OneCycleLR` will do), or the import path of
-a class of your own. Its other keys are the class's arguments. What the user must mend raises
-`UserError`.
-"""
-
-import difflib
-import inspect
 import math
-import pkgutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -20,13 +11,12 @@ from torch.optim.lr_scheduler import CyclicLR, LinearLR, LRScheduler, OneCycleLR
 
 from lit_opt.errors import UserError
 from lit_opt.muon import MuonAdamW
-
-Spec = str | Mapping[str, Any]
+from lit_opt.specs import Spec, construct, parse
 
 
 def build_optimizer(spec: Spec, net: nn.Module, lr: float) -> Optimizer:
     """The optimizer of the parameters that require grad."""
-    cls, given = _parse(spec, "optimizer", Optimizer)
+    cls, given = parse(spec, "optimizer", Optimizer)
     owners = [m for m in net.modules() if any(p.requires_grad for p in m.parameters(False))]
     if not owners:
         raise UserError("the net has no parameters that require grad: there is nothing to train")
@@ -37,7 +27,7 @@ def build_optimizer(spec: Spec, net: nn.Module, lr: float) -> Optimizer:
         )
     params = [p for p in net.parameters() if p.requires_grad]
     first, cls = (net, MuonAdamW) if cls is torch.optim.Muon else (params, cls)
-    optimizer: Optimizer = _construct(cls, "optimizer", first, given, {"lr": lr})
+    optimizer: Optimizer = construct(cls, "optimizer", first, given, {"lr": lr})
     return optimizer
 
 
@@ -75,6 +65,7 @@ def build_schedulers(
     warmup: float,
     monitor: str,
     interval: str | None = None,
+    mode: str = "min",
 ) -> list[dict[str, Any]]:
     """The schedulers in Lightning's format: none, the warm-up, the scheduler, or both.
 
@@ -86,19 +77,23 @@ def build_schedulers(
     the lr is multiplied by (i+1)/(W+1). StepLR and its like (`_FACTORS`) count from the start of
     the run; others start after the ramp, which counts epochs if they do, and fit the rest of the
     run. OneCycleLR and CyclicLR rise by themselves, for as long as `warmup` says.
+
+    ReduceLROnPlateau watches `monitor`; `mode` is "max" where more of it is better.
     """
     if not 0 <= warmup < 1:
         raise UserError(f"--warmup is a fraction of the run in [0, 1), got {warmup}")
     if interval not in (None, "step", "epoch"):
         raise UserError(f"--scheduler_interval is step or epoch, got {interval}")
     pairs: list[tuple[LRScheduler, str]]
-    cls, given = (None, {}) if spec is None else _parse(spec, "scheduler", LRScheduler)
+    cls, given = (None, {}) if spec is None else parse(spec, "scheduler", LRScheduler)
     if cls in _REFUSED:
         raise UserError(f"--scheduler {cls.__name__} {_REFUSED[cls]}")
     if cls is None or cls in _FACTORS:
         pairs = [(ramp, "step") for ramp in _ramps(optimizer, total_steps, warmup)]
         if cls:
-            scheduler = _construct(cls, "scheduler", optimizer, given, {})
+            if cls is lr_scheduler.ReduceLROnPlateau:
+                given = {"mode": mode, **given}
+            scheduler = construct(cls, "scheduler", optimizer, given, {})
             pairs.append((scheduler, interval or "epoch"))
     else:
         unit = interval or ("step" if cls in _HORIZON else "epoch")
@@ -132,7 +127,7 @@ def _fitted(
     start = ramps[0].total_iters if ramps else 0
     if cls in _HORIZON and _HORIZON[cls] not in given:
         given = {_HORIZON[cls]: max(1, _finite(length) - start), **given}
-    scheduler: LRScheduler = _construct(cls, "scheduler", optimizer, given, {})
+    scheduler: LRScheduler = construct(cls, "scheduler", optimizer, given, {})
     if not ramps:
         return scheduler
     return lr_scheduler.SequentialLR(optimizer, [*ramps, scheduler], [start])
@@ -155,7 +150,7 @@ def _one_cycle(
         if warmup or "step_size_up" not in given:
             up = max(1, round((warmup or 0.5) * _finite(length)))
             ours |= {"step_size_up": up, "step_size_down": max(1, _finite(length) - up)}
-    scheduler: LRScheduler = _construct(cls, "scheduler", optimizer, given, ours)
+    scheduler: LRScheduler = construct(cls, "scheduler", optimizer, given, ours)
     return scheduler
 
 
@@ -179,72 +174,3 @@ def _flat(schedulers: Iterable[LRScheduler]) -> Iterator[LRScheduler]:
     for scheduler in schedulers:
         yield scheduler
         yield from _flat(getattr(scheduler, "_schedulers", []))
-
-
-def _parse(spec: Spec, flag: str, base: type) -> tuple[type[Any], dict[str, Any]]:
-    """The class that a spec names, and its arguments; the lists of a YAML file become tuples."""
-    given = {"name": spec} if isinstance(spec, str) else dict(spec)
-    cls = _find(str(given.pop("name", "")), flag, base)
-    return cls, {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-
-
-def _find(name: str, flag: str, base: type) -> type[Any]:
-    if "." in name:
-        try:
-            cls = pkgutil.resolve_name(name)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise UserError(f"--{flag} {name} can't be imported: {error}") from error
-        if not (isinstance(cls, type) and issubclass(cls, base)):
-            raise UserError(f"--{flag} {name} is no subclass of {base.__name__}")
-        return cls
-    known = {
-        _plain(key): value
-        for key, value in {**vars(torch.optim), **vars(lr_scheduler)}.items()
-        if isinstance(value, type) and issubclass(value, base) and value is not base
-    }
-    if _plain(name) not in known:
-        near = _nearest(name, [cls.__name__ for cls in known.values()])
-        raise UserError(f"no {flag} is called {name!r}; set --{flag} to {near} or an import path")
-    return known[_plain(name)]
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("_", "").removesuffix("lr")
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    """Up to three names like `name`; all, if none is."""
-    by_plain = {_plain(known): known for known in names}
-    near = difflib.get_close_matches(_plain(name), by_plain, cutoff=0.5)
-    return ", ".join([by_plain[key] for key in near] or sorted(by_plain.values()))
-
-
-def _construct(
-    cls: type[Any], flag: str, first: Any, given: dict[str, Any], ours: dict[str, Any]
-) -> Any:
-    """`cls(first, **ours, **given)`, where `ours` are not the spec's to set."""
-    _check_arguments(cls, flag, given, ours)
-    try:
-        return cls(first, **ours, **given)
-    except (TypeError, ValueError, ZeroDivisionError) as error:
-        shown = ", ".join(f"{key}={value!r}" for key, value in {**ours, **given}.items())
-        raise UserError(f"--{flag} {cls.__name__}({shown}): {error}") from error
-
-
-def _check_arguments(
-    cls: type[Any], flag: str, given: dict[str, Any], ours: dict[str, Any]
-) -> None:
-    parameters = list(inspect.signature(cls).parameters.values())[1:]
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    named = {p.name: p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
-    known = named.keys() - ours.keys() - {"last_epoch"}
-    for key in given:
-        if key in ours:
-            owner = "--lr" if "lr" in key else "--warmup"
-            raise UserError(f"leave out --{flag}.{key}: {owner} sets it")
-        if key not in known and not open_ended:
-            near = _nearest(key, known)
-            raise UserError(f"{cls.__name__} has no {key!r}; --{flag}.KEY can be {near}")
-    for key in known - given.keys():
-        if named[key].default is inspect.Parameter.empty:
-            raise UserError(f"{cls.__name__} needs {key}: set --{flag}.{key}")

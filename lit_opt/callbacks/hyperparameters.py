@@ -50,7 +50,8 @@ class ChangeHyperparameters(Callback):
         for name, value in changes.items():
             if name not in hparams:
                 raise UserError(
-                    f"{type(self).__name__}.change() returned {name!r}; this run has {', '.join(hparams)}"
+                    f"{type(self).__name__}.change() returned {name!r}; "
+                    f"this run has {', '.join(hparams)}"
                 )
             self._apply(name, value, hparams[name])
         if changes:
@@ -103,7 +104,8 @@ def current(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, float]
     values = {
         key: optimizer.param_groups[0][key] for key in IN_OPTIMIZER if key in optimizer.defaults
     }
-    values |= {"dropout": module.p for module in dropouts(module)[:1]}
+    if found := dropouts(module):
+        values["dropout"] = found[0].p
     return {**values, "batch_size": trainer.datamodule.batch_size}  # type: ignore[attr-defined]
 
 

@@ -9,8 +9,8 @@ from lightning.pytorch.callbacks import Callback
 class StepLog(Callback):
     """Logs `train/loss_step` and `lr` every `--log_every_n_steps` optimizer steps.
 
-    Reading a loss makes the host wait for the device, and `self.log` in every step costs more than a
-    small net's arithmetic; so only the steps that are logged are read.
+    Reading a loss makes the host wait for the device, and `self.log` costs more than a small net's
+    arithmetic; so only the steps that are logged are read.
     """
 
     def on_train_batch_end(

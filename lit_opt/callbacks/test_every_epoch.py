@@ -1,4 +1,6 @@
-"""The tutorial tests after every epoch: for curves only, nothing is selected by it."""
+"""The tutorial tests after every epoch: for the curves only, nothing is selected by it."""
+
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -6,19 +8,23 @@ from lightning.pytorch.callbacks import Callback
 
 
 class TestEveryEpoch(Callback):
-    """Logs `test/…` after every training epoch. Add it with `--callbacks+=TestEveryEpoch`."""
+    """Logs `test/…` after every training epoch: `--callbacks+=TestEveryEpoch`."""
 
     __test__ = False  # the name looks like a test to pytest
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        data.setup("test")
+        trainer.testing = True  # no augmentation
         pl_module.eval()
         with torch.inference_mode():
-            for batch_idx, batch in enumerate(data.test_dataloader()):
-                batch = trainer.strategy.batch_to_device(batch)
-                batch = data.normalise(batch)
-                with trainer.precision_plugin.test_step_context():
-                    pl_module.test_step(batch, batch_idx)
+            self._test(trainer, pl_module)
         pl_module.train()
+        trainer.training = True
         pl_module.on_test_epoch_end()
+
+    def _test(self, trainer: Any, pl_module: pl.LightningModule) -> None:
+        trainer.datamodule.setup("test")
+        for batch_idx, batch in enumerate(trainer.datamodule.test_dataloader()):
+            batch = trainer.precision_plugin.convert_input(batch)
+            batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+            with trainer.precision_plugin.test_step_context():
+                pl_module.test_step(batch, batch_idx)

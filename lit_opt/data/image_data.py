@@ -71,7 +71,7 @@ class ImageData(LightningDataModule):
         in_python = _given_hyperparameters.get() is None
         self.save_hyperparameters(ignore=["dataset"] if in_python else None)
         self.source = dataset or Digits()
-        self.data_dir = Path(data_dir)
+        self.data_dir = Path(data_dir).expanduser()
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.val_fraction = val_fraction
@@ -112,6 +112,10 @@ class ImageData(LightningDataModule):
             return None
         return list(self.source.classes or map(str, range(self.num_classes)))
 
+    @property
+    def has_validation(self) -> bool:
+        return self.val_fraction > 0 or self.source.load(self.data_dir, "val") is not None
+
     def _peek(self) -> Batch:
         self.prepare_data()
         return self._train
@@ -150,7 +154,8 @@ class ImageData(LightningDataModule):
             rows, val_rows = split_indices(y, self.val_fraction, self.split_seed)
             if len(val_rows) == 0:
                 raise UserError(
-                    f"--val_fraction {self.val_fraction} of {len(y)} samples is less than one; raise it"
+                    f"--val_fraction {self.val_fraction} of {len(y)} samples is less than one;\n"
+                    "raise it, or set it to 0 for no validation"
                 )
             self._splits["val"] = Batches(x, y, val_rows)
         self._splits["train"] = Batches(x, y, rows)
@@ -194,6 +199,8 @@ class ImageData(LightningDataModule):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=on_gpu,
+            # Each iter() draws a number; from torch's own generator it would change dropout.
+            generator=torch.Generator(),
         )
 
     # Every step, on the device.

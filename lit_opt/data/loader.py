@@ -27,9 +27,8 @@ class Batches(Dataset[Batch]):
         return self.x[row], self.y[row]
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        rows = self.rows.index_select(
-            0, torch.tensor(indices)
-        )  # twice as fast as self.rows[indices]
+        # index_select takes an eighth of the time of x[rows].
+        rows = self.rows.index_select(0, torch.tensor(indices))
         return self.x.index_select(0, rows), self.y.index_select(0, rows)
 
 

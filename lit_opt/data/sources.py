@@ -105,16 +105,13 @@ class _TorchVision(Source):
 
         try:
             return getattr(datasets, self.name)(data_dir, **options)
-        except (OSError, RuntimeError) as error:  # no file, no network, a wrong checksum
+        except (OSError, RuntimeError) as error:  # absent or damaged, no network
+            reason = str(error).partition("\n")[0].partition(". You can")[0].rstrip(":")
             raise UserError(
-                f"{self.name} isn't complete in '{data_dir / self.folder}': {_first_line(error)}\n"
-                f"Run once with a network, or put torchvision's files there,\n"
-                f"or set --data_dir to the folder that has '{self.folder}'."
+                f"{self.name} isn't complete in '{data_dir / self.folder}' ({reason});\n"
+                "run once with a network (delete damaged files), or put torchvision's there,\n"
+                f"or set --data_dir to the folder that has '{self.folder}'"
             ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].rstrip(":. ")
 
 
 class MNIST(_TorchVision):

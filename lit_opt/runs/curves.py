@@ -21,7 +21,7 @@ class CSVCurves(Logger):
         super().__init__()
         self.path = folder / "metrics.csv"
         self.rows: dict[int, dict[str, Any]] = {}
-        self.saved: tuple[int, list[str]] = (0, [])
+        self.changed = False
 
     @property
     def name(self) -> str:
@@ -42,18 +42,19 @@ class CSVCurves(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         step = step or 0
         self.rows.setdefault(step, {"step": step}).update(metrics)
+        self.changed = True
 
     @rank_zero_only
     def save(self) -> None:
-        columns = list(dict.fromkeys(key for row in self.rows.values() for key in row))
-        if not self.rows or self.saved == (len(self.rows), columns):
+        if not self.changed:
             return
+        columns = list(dict.fromkeys(key for row in self.rows.values() for key in row))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self.rows[step] for step in sorted(self.rows))
-        self.saved = (len(self.rows), columns)
+        self.changed = False
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

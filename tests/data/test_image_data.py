@@ -193,7 +193,7 @@ def test_without_validation(memory):
 
 def test_overfit_batches_repeats_the_same_samples(memory):
     spy = Spy()
-    with pytest.warns(UserWarning):  # Lightning's, on turning the shuffling off
+    with pytest.warns(UserWarning, match="requested to overfit"):
         trainer(overfit_batches=1, max_epochs=2).fit(spy, ImageData(memory))
     (first, _), (second, _) = spy.seen["train"]
     assert torch.equal(first, second)

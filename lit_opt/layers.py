@@ -1,0 +1,80 @@
+"""The layers of a configuration: default < data < checkpoint < configs in their order < flags."""
+
+import pickle
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentParser, Namespace
+
+from lit_opt.arguments import Options, dump
+from lit_opt.data import ImageData
+from lit_opt.errors import UserError
+
+COMMANDS = ("fit", "validate", "test", "predict")
+
+
+def split_command(words: list[str]) -> tuple[str, list[str]]:
+    """The command and its options; without a command it is `fit --test`."""
+    if not words or words[0].startswith("-"):
+        return "fit", words if "--no_test" in words else ["--test", *words]
+    if words[0] not in COMMANDS:
+        raise UserError(f"no command {words[0]!r}; the commands are {', '.join(COMMANDS)}, or none")
+    return words[0], words[1:]
+
+
+def config_label(words: list[str]) -> str | None:
+    """The stem of the last `--config`, after which an unnamed run is called."""
+    files = [b for a, b in pairwise(words) if a in ("--config", "-c")]
+    files += [word.partition("=")[2] for word in words if word.startswith("--config=")]
+    return Path(files[-1]).stem if files else None
+
+
+def checkpoint_layer(path: Path, options: Options) -> dict[str, Any]:
+    """The model's and the data's hyperparameters out of a checkpoint."""
+    if not path.is_file():
+        raise UserError(f"--ckpt_path: there is no file {path}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"--ckpt_path: {path} can't be read as a checkpoint: {reason}") from error
+    if not isinstance(checkpoint, dict) or "hyper_parameters" not in checkpoint:
+        raise UserError(f"--ckpt_path: {path} has no hyperparameters; expected one of this program")
+    layer = {}
+    for group, key in (("model", "hyper_parameters"), ("data", "datamodule_hyper_parameters")):
+        values = checkpoint.get(key, {})
+        layer[group] = {k: v for k, v in values.items() if f"{group}.{k}" in options.names}
+    return layer
+
+
+def data_layer(data: ImageData, net: Namespace) -> dict[str, Any]:
+    """The sizes that the net has to have, as far as it takes such arguments."""
+    sizes = {
+        "in_shape": list(data.in_shape),
+        "in_channels": data.in_shape[0],
+        "num_classes": data.num_classes,
+    }
+    taken = {k: v for k, v in sizes.items() if k in net.get("init_args", {})}
+    return {"model": {"net": {"class_path": net.class_path, "init_args": taken}}}
+
+
+def parse_layers(
+    parser: ArgumentParser, command: str, layers: list[dict[str, Any]], flags: list[str]
+) -> Namespace:
+    """The configuration of `command`; `layers` are weaker than the configs among the flags."""
+    configs = [f"--config={dump(layer)}" for layer in layers]
+    try:
+        return parser.parse_args([command, *configs, *flags])[command]
+    except UserError as error:
+        unknown = re.search(r"Option '(\w+)' is not accepted", str(error))
+        wrong = [f for f in flags if unknown and f.split("=")[0].endswith("." + unknown[1])]
+        if not wrong:
+            raise
+        others = [flag for flag in flags if flag not in wrong]
+        owner = parse_layers(parser, command, layers, others)[wrong[0][2:].rpartition(".")[0]]
+        taken = ", ".join(owner.get("init_args", Namespace()).keys()) or "no arguments"
+        name = owner.class_path.rpartition(".")[2]
+        raise UserError(f"unknown argument {wrong[0]}; {name} takes {taken}") from error

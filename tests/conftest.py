@@ -1,0 +1,72 @@
+"""Every test works in an empty folder of its own, on one thread, without the environment's runs."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lit_opt.cli import main
+from lit_opt.lit_cli import LitCLI
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for variable in ("LIT_OPT_RUN", "PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
+        monkeypatch.delenv(variable, raising=False)
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def run() -> Callable[..., LitCLI]:
+    """`run("--lr=0.1", "--name=a")` is `python train.py --lr=0.1 --name=a` in this process."""
+
+    def run(*words: str) -> LitCLI:
+        cli = main(list(words))
+        assert cli is not None
+        return cli
+
+    return run
+
+
+@pytest.fixture
+def parse(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """The configuration that a command line gives, without running it."""
+
+    class ParsedError(Exception):
+        pass
+
+    def stop(self: LitCLI) -> None:
+        raise ParsedError(self.config[self.config.subcommand].as_dict())
+
+    def parse(*words: str) -> dict[str, Any]:
+        monkeypatch.setattr(LitCLI, "before_instantiate_classes", stop)
+        with pytest.raises(ParsedError) as caught:
+            main([*words, "--debug"])
+        config = dict(caught.value.args[0])
+        config.pop("config")
+        return config
+
+    return parse
+
+
+@pytest.fixture
+def fails(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a command line that must exit with `code`; returns its at most four lines of error."""
+
+    def fails(*words: str, code: int = 2) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main(list(words))
+        assert caught.value.code == code
+        error = capsys.readouterr().err.strip()
+        assert error.startswith("error: ")
+        assert len(error.splitlines()) <= 4
+        assert "Traceback" not in error
+        return error
+
+    return fails

@@ -1,0 +1,45 @@
+import pytest
+import torch
+from torch import nn
+
+from lit_opt.models import MLP, ConvNet, ResNet9
+
+
+def test_mlp_is_the_tutorials_784_512_512_10():
+    linear = [m for m in MLP().modules() if isinstance(m, nn.Linear)]
+    assert [(m.in_features, m.out_features) for m in linear] == [(784, 512), (512, 512), (512, 10)]
+
+
+def test_convnet_has_the_stated_size():
+    assert 240_000 < sum(p.numel() for p in ConvNet().parameters()) < 242_000
+
+
+def test_resnet9_has_the_stated_size():
+    assert 6.5e6 < sum(p.numel() for p in ResNet9().parameters()) < 6.7e6
+
+
+@pytest.mark.parametrize("side", [8, 28, 32, 45])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_nets_take_every_shipped_image_size(side, channels):
+    nets = [
+        MLP(in_shape=(channels, side, side), num_classes=7),
+        ConvNet(in_channels=channels, num_classes=7),
+        ResNet9(in_channels=channels, num_classes=7, width=8),
+    ]
+    for net in nets:
+        assert net(torch.zeros(2, channels, side, side)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("net", [MLP(), ConvNet(), ResNet9(1, width=8)])
+def test_logits_are_not_clipped_by_a_last_relu(net):
+    torch.manual_seed(0)
+    logits = net(torch.randn(64, 1, 28, 28))
+    assert (logits < 0).any()
+    assert (logits > 0).any()
+
+
+def test_dropout_is_off_in_evaluation():
+    net = MLP(dropout=0.5).eval()
+    x = torch.randn(4, 1, 28, 28)
+    assert torch.equal(net(x), net(x))
+    assert not torch.equal(net.train()(x), net(x))
