@@ -8,6 +8,7 @@ and `num_classes` are filled in from the data unless you set them.
 from itertools import pairwise
 from math import prod
 
+import torch
 from torch import Tensor, nn
 
 
@@ -76,6 +77,7 @@ class ConvNet(nn.Module):
         self.head = nn.Sequential(
             nn.Flatten(), nn.Dropout(dropout), nn.Linear(4 * width, num_classes)
         )
+        self.to(memory_format=torch.channels_last)  # convolutions take 0.6 of the time on a CPU
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.features(x))  # (B, C, H, W) -> (B, num_classes)
@@ -120,6 +122,7 @@ class ResNet9(nn.Module):
         )
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(8 * width, num_classes, bias=False))
         self.scale = scale
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.features(x)) * self.scale  # (B, C, H, W) -> (B, num_classes)

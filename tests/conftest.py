@@ -1,5 +1,6 @@
 """Every test works in an empty folder of its own, on one thread, without the environment's runs."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,10 @@ def parse(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
         raise ParsedError(self.config[self.config.subcommand].as_dict())
 
     def parse(*words: str) -> dict[str, Any]:
-        monkeypatch.setattr(LitCLI, "before_instantiate_classes", stop)
-        with pytest.raises(ParsedError) as caught:
+        with monkeypatch.context() as patch, pytest.raises(ParsedError) as caught:
+            patch.setattr(LitCLI, "before_instantiate_classes", stop)
             main([*words, "--debug"])
-        config = dict(caught.value.args[0])
+        config = json.loads(json.dumps(caught.value.args[0]))  # tuples as lists
         config.pop("config")
         return config
 

@@ -46,6 +46,14 @@ class EpochLines(ProgressBar):
             text = " ".join(map(str, args))
             self._bar.console.print(text, highlight=False) if self._bar else print(text, flush=True)
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        net = getattr(pl_module, "net", pl_module)
+        size = sum(p.numel() for p in net.parameters())
+        data = getattr(trainer, "datamodule", None)
+        about = f"; {data.about()}" if hasattr(data, "about") else ""
+        device = trainer.strategy.root_device.type
+        self.print(f"{type(net).__name__}, {size:,} parameters{about}; on {device}")
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._enabled and sys.stderr.isatty():
             from rich.console import Console
@@ -75,14 +83,11 @@ class EpochLines(ProgressBar):
             self._bar.update(self._task, completed=batch_idx + 1)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        within_epoch = (
-            trainer.training and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
-        )
-        if within_epoch and not trainer.sanity_checking:
+        fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
+        if fitting and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            epoch = _epoch(trainer, trainer.current_epoch)
             scores = describe(trainer.callback_metrics, "val")
-            self.print(
-                f"{_epoch(trainer, trainer.current_epoch)}  step {trainer.global_step}  {scores}"
-            )
+            self.print(f"{epoch}  step {trainer.global_step}  {scores}")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._close_epoch(trainer)

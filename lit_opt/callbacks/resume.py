@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
+from torch.optim import Optimizer
 
 from lit_opt.optim import scale_lr
 
@@ -37,20 +38,30 @@ class NewHyperparametersWin(Callback):
         if self._old is None:
             return
         old, new = self._old, pl_module.hparams
-        changes = _differences(_arguments(old), _arguments(new))
         optimizer = trainer.optimizers[0]
-        if changes and _name(old["optimizer"]) == _name(new["optimizer"]):
-            for name, (before, after) in changes.items():
-                if name == "lr":
-                    schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
-                    scale_lr(optimizer, schedulers, after / before)
-                else:
-                    for group in optimizer.param_groups:
-                        group[name] = optimizer.defaults[name] if after is None else after
+        changes = {}
+        for name in dict.fromkeys([*_arguments(old), *_arguments(new)]):
+            default = optimizer.defaults.get(name)
+            before, after = (_arguments(hp).get(name, default) for hp in (old, new))
+            if before != after:
+                changes[name] = (before, after)
+        if _name(old["optimizer"]) == _name(new["optimizer"]):
+            _apply(changes, optimizer, [c.scheduler for c in trainer.lr_scheduler_configs])
         if changes:
             text = ", ".join(f"{k} {before} -> {after}" for k, (before, after) in changes.items())
             trainer.print(f"continuing at step {trainer.global_step} with {text}")
         self._old = None
+
+
+def _apply(
+    changes: dict[str, tuple[Any, Any]], optimizer: Optimizer, schedulers: list[Any]
+) -> None:
+    for name, (before, after) in changes.items():
+        if name == "lr":
+            scale_lr(optimizer, schedulers, after / before)
+        else:
+            for group in optimizer.param_groups:
+                group[name] = after
 
 
 def _name(spec: Any) -> str | None:
@@ -60,11 +71,6 @@ def _name(spec: Any) -> str | None:
 def _arguments(hparams: Mapping[str, Any]) -> dict[str, Any]:
     spec = hparams["optimizer"]
     return {"lr": hparams["lr"], **({"name": spec} if isinstance(spec, str) else spec)}
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    names = dict.fromkeys([*old, *new])
-    return {n: (old.get(n), new.get(n)) for n in names if old.get(n) != new.get(n)}
 
 
 def _drop_horizon(state: dict[str, Any]) -> None:

@@ -116,6 +116,12 @@ class ImageData(LightningDataModule):
     def has_validation(self) -> bool:
         return self.val_fraction > 0 or self.source.load(self.data_dir, "val") is not None
 
+    def about(self) -> str:
+        """`Digits, 1,294 training and 144 validation samples`, after `setup`."""
+        train, val = (len(self._splits.get(split, ())) for split in ("train", "val"))
+        name = type(self.source).__name__
+        return f"{name}, {train:,} training and {val:,} validation samples"
+
     def _peek(self) -> Batch:
         self.prepare_data()
         return self._train
