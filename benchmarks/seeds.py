@@ -1,4 +1,4 @@
-"""What a config achieves: its test scores and seconds over several seeds, as its header states them.
+"""What a config achieves over several seeds: the scores and seconds that its header states.
 
 python benchmarks/seeds.py configs/digits.yaml --seeds 5 [any option of train.py]
 """

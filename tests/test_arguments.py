@@ -142,7 +142,7 @@ def test_all_forms_of_nested_options_give_the_same_configuration(parse):
 
 def test_appended_callbacks_are_kept(parse):
     Path("a.yaml").write_text(
-        "trainer:\n  callbacks:\n  - class_path: EarlyStopping\n    init_args: {monitor: val/loss}\n"
+        "trainer:\n  callbacks:\n  - {class_path: EarlyStopping, init_args: {monitor: val/loss}}\n"
     )
     Path("b.yaml").write_text("trainer:\n  callbacks+:\n  - HalveWhenStuck\n")
     config = parse("-c", "a.yaml", "-c", "b.yaml", "--callbacks+=DeviceStatsMonitor")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from conftest import ROOT
+
 from lit_opt.cli import OVERVIEW, main
 
 TRAIN = ROOT / "train.py"

@@ -49,7 +49,7 @@ class EpochLines(ProgressBar):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         net = getattr(pl_module, "net", pl_module)
         size = sum(p.numel() for p in net.parameters())
-        data = getattr(trainer, "datamodule", None)
+        data: Any = getattr(trainer, "datamodule", None)
         about = f"; {data.about()}" if hasattr(data, "about") else ""
         device = trainer.strategy.root_device.type
         self.print(f"{type(net).__name__}, {size:,} parameters{about}; on {device}")

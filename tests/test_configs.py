@@ -1,0 +1,64 @@
+"""Promise 6: every config parses, runs, and says what it is."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from conftest import ROOT
+from lit_opt import data
+from lit_opt.data import Source
+
+sys.path.append(str(ROOT / "benchmarks"))
+from digits_as_files import write
+
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+SHAPES = {"FashionMNIST": (1, 28, 28), "CIFAR10": (3, 32, 32)}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_its_header_says_what_score_time_and_command(path):
+    lines = path.read_text().splitlines()
+    starts = [line.split()[1] for line in lines if line.startswith("# ")]
+    assert [word for word in starts if word.endswith(":")] == ["What:", "Expect:", "Time:", "Run:"]
+    assert f"configs/{path.name}" in path.read_text()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_it_writes_only_what_differs_from_the_defaults(path, parse):
+    defaults, config = parse(), yaml.safe_load(path.read_text())
+    for group, values in config.items():
+        for key, value in values.items():
+            assert value != defaults[group][key], f"{group}.{key}"
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_it_runs(path, run, monkeypatch):
+    """On made-up images where the data set would have to be downloaded."""
+    write(Path("data/images"))
+
+    def load(self: Source, data_dir: Path, split: str):
+        if split == "val":
+            return None
+        shape = SHAPES[type(self).__name__]
+        return torch.randint(256, (640, *shape), dtype=torch.uint8), torch.arange(640) % 10
+
+    for name in SHAPES:
+        monkeypatch.setattr(getattr(data, name), "load", load)
+        monkeypatch.setattr(getattr(data, name), "download", lambda self, data_dir: None)
+    cli = run(f"--config={path}", "--epochs=1", "--limit_train_batches=2", "--name=a")
+    assert cli.trainer.global_step == 2
+    assert "test/loss" in cli.scores
+
+
+def test_digits_is_the_default(parse):
+    assert parse("--config", str(ROOT / "configs/digits.yaml")) == parse()
+
+
+def test_image_folder_learns(run):
+    write(Path("pngs"))
+    config = f"--config={ROOT}/configs/image_folder.yaml"
+    scores = run(config, "--data_dir=pngs", "--epochs=3", "--dataset.image_size=8").scores
+    assert 0.9 < scores["test/acc"] <= 1
