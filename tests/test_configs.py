@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-
 from conftest import ROOT
+
 from lit_opt import data
 from lit_opt.data import Source
 
@@ -48,7 +48,8 @@ def test_it_runs(path, run, monkeypatch):
     for name in SHAPES:
         monkeypatch.setattr(getattr(data, name), "load", load)
         monkeypatch.setattr(getattr(data, name), "download", lambda self, data_dir: None)
-    cli = run(f"--config={path}", "--epochs=1", "--limit_train_batches=2", "--name=a")
+    few = [f"--limit_{stage}_batches=2" for stage in ("train", "val", "test")]
+    cli = run(f"--config={path}", "--epochs=1", "--batch_size=16", "--eval_batch_size=16", *few)
     assert cli.trainer.global_step == 2
     assert "test/loss" in cli.scores
 

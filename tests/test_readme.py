@@ -5,8 +5,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-
 from conftest import ROOT
+
 from lit_opt.cli import main
 
 README = (ROOT / "README.md").read_text()
