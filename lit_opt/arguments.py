@@ -8,16 +8,16 @@ in their order, flags.
 import difflib
 import importlib
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser, get_loader
+from jsonargparse import get_loader
 
 from lit_opt.errors import UserError
+from lit_opt.options import Options, is_flag
 
-SYNONYMS = {"epochs": "max_epochs", "seed": "seed_everything", "c": "config", "h": "help"}
 # Options whose value may be the bare name of a class, and the module that has it.
 CLASSES = {
     "model.net": ("lit_opt.models",),
@@ -27,51 +27,6 @@ CLASSES = {
 }
 # Options given as {"name": …, argument: …}; naming one anew drops the arguments of the old one.
 SPECS = {"model.optimizer", "model.scheduler"}
-
-
-class Options:
-    """The full names of a parser's options, found by their short names."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self.names = {name for name in names if name}
-        self.groups = sorted({name.split(".")[0] for name in self.names if "." in name})
-
-    @classmethod
-    def of(cls, parser: ArgumentParser) -> "Options":
-        actions = parser._actions
-        return cls(o.lstrip("-") for a in actions for o in (a.dest, *a.option_strings))
-
-    def full(self, flag: str) -> str:
-        """`accelerator` -> `trainer.accelerator`, `net.hidden` -> `model.net.hidden`."""
-        first, *rest = flag.split(".")
-        first = SYNONYMS.get(first, first)
-        if first in self.groups:
-            known = ".".join([first, *rest[:1]])
-            if rest and known not in self.names:
-                raise UserError(f"unknown option --{flag}{self.nearest(known)}")
-            return flag
-        owners = [g for g in (None, *self.groups) if self._name(g, first) in self.names]
-        if len(owners) > 1:
-            names = " and ".join(f"--{self._name(group, flag)}" for group in owners)
-            raise UserError(f"--{flag} is ambiguous: {names} exist; write the one you mean")
-        if not owners:
-            raise UserError(f"unknown option --{flag}{self.nearest(flag)}")
-        return ".".join([self._name(owners[0], first), *rest])
-
-    @staticmethod
-    def _name(group: str | None, name: str) -> str:
-        return f"{group}.{name}" if group else name
-
-    def short(self, name: str) -> str:
-        """`trainer.accelerator` -> `accelerator` where no other group has that name."""
-        last = name.split(".", 1)[-1]
-        owners = [g for g in (None, *self.groups) if self._name(g, last) in self.names]
-        return last if len(owners) == 1 else name
-
-    def nearest(self, flag: str) -> str:
-        known = {self.short(name) for name in self.names} | self.names
-        match = difflib.get_close_matches(flag, sorted(known), n=1)
-        return f"; did you mean --{match[0]}?" if match else "; --help lists the options"
 
 
 def expand_flags(argv: list[str], options: Options) -> list[str]:
@@ -94,17 +49,13 @@ def _pairs(argv: list[str]) -> Iterator[tuple[str, str | None]]:
     tokens = list(argv)
     while tokens:
         token = tokens.pop(0)
-        if not _is_flag(token):
+        if not is_flag(token):
             raise UserError(f"unexpected {token!r}; options are written --name value")
         flag, equals, value = token.lstrip("-").partition("=")
         if equals:
             yield flag, value
         else:
-            yield flag, tokens.pop(0) if tokens and not _is_flag(tokens[0]) else None
-
-
-def _is_flag(token: str) -> bool:
-    return token.startswith("--") or token in ("-c", "-h")
+            yield flag, tokens.pop(0) if tokens and not is_flag(tokens[0]) else None
 
 
 def read_config(path: Path, options: Options) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from lit_opt import __version__
 from lit_opt.errors import UserError
+from lit_opt.options import check_names
 
 if TYPE_CHECKING:
     from lit_opt.data import ImageData
@@ -88,6 +89,8 @@ def _run(
     model_class: "type[LitModule] | None",
     data_class: "type[ImageData] | None",
 ) -> "LitCLI":
+    if model_class is None and data_class is None:
+        check_names(words)
     from lit_opt.quiet import quiet_loggers, quiet_warnings
 
     quiet_warnings()

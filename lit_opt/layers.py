@@ -9,20 +9,10 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentParser, Namespace
 
-from lit_opt.arguments import Options, dump
+from lit_opt.arguments import dump
 from lit_opt.data import ImageData
 from lit_opt.errors import UserError
-
-COMMANDS = ("fit", "validate", "test", "predict")
-
-
-def split_command(words: list[str]) -> tuple[str, list[str]]:
-    """The command and its options; without a command it is `fit --test`."""
-    if not words or words[0].startswith("-"):
-        return "fit", words if "--no_test" in words else ["--test", *words]
-    if words[0] not in COMMANDS:
-        raise UserError(f"no command {words[0]!r}; the commands are {', '.join(COMMANDS)}, or none")
-    return words[0], words[1:]
+from lit_opt.options import Options
 
 
 def config_label(words: list[str]) -> str | None:

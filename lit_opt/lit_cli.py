@@ -9,21 +9,15 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from lit_opt.arguments import Options, expand_flags
+from lit_opt.arguments import expand_flags
 from lit_opt.callbacks import EpochLines, NewHyperparametersWin, StepLog, WritePredictions
 from lit_opt.data import ImageData
 from lit_opt.errors import UserError
 from lit_opt.fit_check import check_fit
 from lit_opt.help import HelpFormatter, short_error
-from lit_opt.layers import (
-    COMMANDS,
-    checkpoint_layer,
-    config_label,
-    data_layer,
-    parse_layers,
-    split_command,
-)
+from lit_opt.layers import checkpoint_layer, config_label, data_layer, parse_layers
 from lit_opt.module import LitModule
+from lit_opt.options import COMMANDS, Options, split_command
 from lit_opt.runs.checkpoints import checkpoints
 from lit_opt.runs.curves import CSVCurves, tensorboard
 from lit_opt.runs.folder import new_run, run_of
@@ -100,7 +94,8 @@ class LitCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Flag > config > checkpoint > data > default: the weaker ones are configs put before."""
         command, words = split_command(args)
-        options = Options.of(self._parser(command))
+        actions = self._parser(command)._actions
+        options = Options(o.lstrip("-") for a in actions for o in (a.dest, *a.option_strings))
         flags = expand_flags(words, options)
         layers: list[dict[str, Any]] = []
         config = parse_layers(parser, command, layers, flags)

@@ -5,41 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lit_opt.arguments import Options, dump, expand_class, expand_spec
+from lit_opt.arguments import dump, expand_class, expand_spec
 from lit_opt.errors import UserError
-
-OPTIONS = Options(
-    ["config", "seed_everything", "trainer.accelerator", "trainer.logger", "model.lr", "model.net"]
-    + ["data.batch_size", "data.logger", "trainer.max_epochs"]
-)
-
-
-@pytest.mark.parametrize(
-    ("flag", "full"),
-    [
-        ("lr", "model.lr"),
-        ("model.lr", "model.lr"),
-        ("accelerator", "trainer.accelerator"),
-        ("epochs", "trainer.max_epochs"),
-        ("seed", "seed_everything"),
-        ("net.hidden", "model.net.hidden"),
-        ("model.net.init_args.hidden", "model.net.init_args.hidden"),
-        ("data.logger", "data.logger"),
-    ],
-)
-def test_full_name(flag, full):
-    assert OPTIONS.full(flag) == full
-
-
-def test_two_owners_are_both_named():
-    with pytest.raises(UserError, match=r"--data\.logger and --trainer\.logger"):
-        OPTIONS.full("logger")
-
-
-@pytest.mark.parametrize("flag", ["acelerator", "trainer.acelerator"])
-def test_a_typo_suggests_the_nearest_name(flag):
-    with pytest.raises(UserError, match="accelerator"):
-        OPTIONS.full(flag)
 
 
 @pytest.mark.parametrize(

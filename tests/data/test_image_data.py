@@ -255,6 +255,7 @@ def test_under_the_cli(tmp_path, monkeypatch):
         run=False,
         save_config_callback=None,
         seed_everything_default=False,
+        trainer_defaults={"logger": False},
     )
     assert cli.datamodule.in_shape == (3, 64, 64)
     dataset = cli.datamodule.hparams["dataset"]
