@@ -38,7 +38,8 @@ def expand_flags(argv: list[str], options: Options) -> list[str]:
             value = dump(read_config(Path(value), options))
         elif value is not None and name in {*CLASSES, *SPECS}:
             value = dump(expand_value(name, get_loader("yaml")(value)))
-        rank = 0 if name == "config" else 1 if name in CLASSES or name in SPECS else 2
+        first = (name in CLASSES and name != "trainer.callbacks") or name in SPECS
+        rank = 0 if name == "config" else 1 if first else 2
         name += "+" * flag.endswith("+")
         ranked.append((rank, f"--{name}" if value is None else f"--{name}={value}"))
     return [token for _, token in sorted(ranked, key=lambda pair: pair[0])]
@@ -52,7 +53,9 @@ def _pairs(argv: list[str]) -> Iterator[tuple[str, str | None]]:
         if not is_flag(token):
             raise UserError(f"unexpected {token!r}; options are written --name value")
         flag, equals, value = token.lstrip("-").partition("=")
-        if equals:
+        if flag in ("test", "no_test") and not equals and (not tokens or is_flag(tokens[0])):
+            yield "test", str(flag == "test").lower()
+        elif equals:
             yield flag, value
         else:
             yield flag, tokens.pop(0) if tokens and not is_flag(tokens[0]) else None

@@ -73,7 +73,7 @@ def main(
     if words[:1] in (["--help"], ["-h"]):
         print(OVERVIEW)
         return None
-    if words[:1] == ["--version"]:
+    if "--version" in words:
         print(f"lit-opt {__version__}, lightning {version('lightning')}, torch {version('torch')}")
         return None
     try:
@@ -104,6 +104,9 @@ def _run(
 
 def _fail(error: Exception) -> NoReturn:
     """Four lines at most and no traceback; what Lightning calls a misconfiguration is usage."""
+    if "loading state_dict" in str(error):
+        reason = " ".join(str(error).split()[:60])
+        error = UserError(f"the checkpoint's weights do not fit --net: {reason}"[:400])
     usage = isinstance(error, UserError) or type(error).__name__ == "MisconfigurationException"
     text = "\n".join(str(error).strip().splitlines()[:4]) or type(error).__name__
     if not usage:

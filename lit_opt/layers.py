@@ -41,14 +41,17 @@ def checkpoint_layer(path: Path, options: Options) -> dict[str, Any]:
 
 
 def data_layer(data: ImageData, net: Namespace) -> dict[str, Any]:
-    """The sizes that the net has to have, as far as it takes such arguments."""
+    """What the data implies: the sizes that the net takes; for a regression loss and metrics."""
     sizes = {
         "in_shape": list(data.in_shape),
         "in_channels": data.in_shape[0],
         "num_classes": data.num_classes,
     }
     taken = {k: v for k, v in sizes.items() if k in net.get("init_args", {})}
-    return {"model": {"net": {"class_path": net.class_path, "init_args": taken}}}
+    model: dict[str, Any] = {"net": {"class_path": net.class_path, "init_args": taken}}
+    if data.source.regression:
+        model |= {"loss": {"class_path": "torch.nn.MSELoss"}, "metrics": {}}
+    return {"model": model}
 
 
 def parse_layers(

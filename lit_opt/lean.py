@@ -5,6 +5,7 @@ Each short cut steps aside where it would change what Lightning does.
 
 import inspect
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import lightning.pytorch as pl
@@ -13,6 +14,17 @@ from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
+
+from lit_opt.optim import finished
+
+
+class NoProfiler(PassThroughProfiler):
+    """Lightning's default profiler, without a generator for each of forty hooks a step."""
+
+    _nothing: AbstractContextManager[None] = nullcontext()
+
+    def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
+        return self._nothing
 
 
 class LeanModule(pl.LightningModule):
@@ -24,12 +36,28 @@ class LeanModule(pl.LightningModule):
         step = cls.training_step
         step.__signature__ = inspect.signature(step)  # type: ignore[attr-defined]
 
+    @property
+    def may_fuse(self) -> bool:
+        """Whether fused optimizers may be used; with a GradScaler they refuse clipping."""
+        precision = self._trainer.precision_plugin if self._trainer else None
+        return getattr(precision, "scaler", None) is None
+
+    @property
+    def validate_every(self) -> int:
+        """Epochs from one validation to the next."""
+        return (self._trainer.check_val_every_n_epoch or 1) if self._trainer else 1
+
     def __setattr__(self, name: str, value: Any) -> None:
         """Lightning sets this name dozens of times a step; nn.Module searches its tables each."""
         if name == "_current_fx_name":
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+        """A fitted schedule stays at its end where a smaller batch size has made the run longer."""
+        if not finished(scheduler):
+            super().lr_scheduler_step(scheduler, metric)
 
     def optimizer_step(
         self,
@@ -56,7 +84,7 @@ def _is_plain(trainer: Any, module: pl.LightningModule, optimizer: torch.optim.O
             and type(trainer.precision_plugin) in (Precision, MixedPrecision)
             and getattr(trainer.precision_plugin, "scaler", None) is None
             and not trainer.gradient_clip_val
-            and type(trainer.profiler) is PassThroughProfiler
+            and isinstance(trainer.profiler, PassThroughProfiler)
             and not any(_watches(hook) for hook in [*trainer.callbacks, module])
         )
         known = module.__dict__["_plain_step"] = (optimizer, plain)

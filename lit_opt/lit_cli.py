@@ -4,18 +4,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jsonargparse import ActionYesNo, Namespace
+from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lit_opt.arguments import expand_flags
 from lit_opt.callbacks import EpochLines, NewHyperparametersWin, StepLog, WritePredictions
 from lit_opt.data import ImageData
 from lit_opt.errors import UserError
-from lit_opt.fit_check import check_fit
+from lit_opt.fit_check import check_fit, check_loss
 from lit_opt.help import HelpFormatter, short_error
 from lit_opt.layers import checkpoint_layer, config_label, data_layer, parse_layers
+from lit_opt.lean import NoProfiler
 from lit_opt.module import LitModule
 from lit_opt.options import COMMANDS, Options, split_command
 from lit_opt.runs.checkpoints import checkpoints
@@ -85,7 +87,7 @@ class LitCLI(LightningCLI):
         if subcommand == "fit":
             parser.add_argument(
                 "--test",
-                action=ActionYesNo(no_prefix="no_"),
+                type=bool,
                 default=False,
                 help="Validate and test the best checkpoint after fit (default without a command).",
             )
@@ -97,7 +99,7 @@ class LitCLI(LightningCLI):
         actions = self._parser(command)._actions
         options = Options(o.lstrip("-") for a in actions for o in (a.dest, *a.option_strings))
         flags = expand_flags(words, options)
-        layers: list[dict[str, Any]] = []
+        layers: list[dict[str, Any]] = [] if words != args or command != "fit" else [{"test": True}]
         config = parse_layers(parser, command, layers, flags)
         if config.ckpt_path:
             layers.append(checkpoint_layer(Path(config.ckpt_path), options))
@@ -105,7 +107,9 @@ class LitCLI(LightningCLI):
         elif command != "fit":
             example = "runs/NAME/checkpoints/best.ckpt"
             raise UserError(f"{command} needs trained weights; set --ckpt_path {example}")
-        layers.insert(0, data_layer(self._build_data(config.data), config.model.net))
+        self.peeked = self._build_data(config.data)
+        self.implied = data_layer(self.peeked, config.model.net)
+        layers.insert(0, self.implied)
         config = parse_layers(parser, command, layers, flags)
         self.config = Namespace({"subcommand": command, command: config})
         self.label = config_label(words) or config.data.dataset.class_path.split(".")[-1].lower()
@@ -123,11 +127,22 @@ class LitCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """What can be wrong is found before a run folder is made."""
+        check_loss(self.model.loss.loss, self.datamodule.source.regression)
         check_fit(self.model.net, self.datamodule.in_shape, self.datamodule.num_classes)
-        self.model.optimizers_for(total_steps=1000, max_epochs=10)
+        _, schedulers = self.model.optimizers_for(total_steps=1000, max_epochs=10)
+        plateau = any(isinstance(s["scheduler"], ReduceLROnPlateau) for s in schedulers)
+        if plateau and not self.validates:
+            raise UserError("ReduceLROnPlateau needs a validation; set --val_fraction above 0")
+
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except (ValueError, TypeError) as error:  # a value that a net, loss or callback refuses
+            raise UserError(str(error)) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         given = self._get(self.config_init, "trainer")
+        self.datamodule.share(self.peeked)
         self.validates = given.limit_val_batches != 0 and self.datamodule.has_validation
         root = Path(given.default_root_dir or ".")
         if self.subcommand != "fit":
@@ -136,12 +151,15 @@ class LitCLI(LightningCLI):
             self.run = new_run(root, self.label, self._get(self.config, "name"))
         return super().instantiate_trainer(
             callbacks=[*(given.callbacks or []), *self._own_callbacks(given)],
-            logger=self._loggers(given.logger),
+            logger=self._loggers(given.logger, given.barebones),
+            profiler=given.profiler or NoProfiler(),
             default_root_dir=str(self.run or root),
         )
 
     def _own_callbacks(self, given: Namespace) -> list[Callback]:
         callbacks: list[Callback] = []
+        if given.barebones:
+            return callbacks
         bars = [c for c in given.callbacks or [] if isinstance(c, ProgressBar)]
         if given.enable_progress_bar is not False and not bars:
             callbacks.append(EpochLines())
@@ -154,11 +172,11 @@ class LitCLI(LightningCLI):
                 callbacks += self.kept
         return callbacks
 
-    def _loggers(self, given: Any) -> Any:
+    def _loggers(self, given: Any, barebones: bool) -> Any:
         """`metrics.csv`, and TensorBoard events where tensorboard is installed, unless given."""
         if given not in (None, True):
             return given
-        if self.subcommand != "fit" or self.run is None:
+        if self.subcommand != "fit" or self.run is None or barebones:
             return False
         return [CSVCurves(self.run), *tensorboard(self.run)]
 
@@ -168,12 +186,16 @@ class LitCLI(LightningCLI):
         return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
 
     def before_fit(self) -> None:
+        self.datamodule.will_test = bool(self.config["fit"].test)
         if self.run and self.trainer.is_global_zero:
             self.run.mkdir(parents=True, exist_ok=True)
             (self.run / "config.yaml").write_text(self._config_yaml())
 
     def _config_yaml(self) -> str:
         config = self.config[self.subcommand].clone()
+        sizes, net = self.implied["model"]["net"]["init_args"], config.model.net.init_args
+        for key in [key for key in sizes if _plain(net[key]) == sizes[key]]:
+            net.pop(key)  # so that another data set brings its own
         for key in OF_THE_COMMAND:
             config.pop(key, None)
         text = self._parser(self.subcommand).dump(config, skip_none=False, skip_validation=True)
@@ -184,6 +206,8 @@ class LitCLI(LightningCLI):
             self.trainer.loggers = []  # the curves stay those of fit
             best = self.kept[0].best_model_path or None if self.kept else None
             scored = {"model": self.model, "datamodule": self.datamodule, "ckpt_path": best}
+            if best is None and self.run and self.validates:
+                self.trainer.print("no validation within the run: the last weights are scored")
             if self.validates:
                 self.validate(**scored)
             self.test(**scored)
@@ -199,9 +223,14 @@ class LitCLI(LightningCLI):
         self._report("Test", self.trainer.test(verbose=False, **kwargs))
 
     def _report(self, title: str, results: list[Mapping[str, float]]) -> None:
-        self.scores |= results[0]
-        self.trainer.print(error_line(title, results[0]))
+        for scores in results[:1]:  # none with --limit_test_batches 0
+            self.scores |= scores
+            self.trainer.print(error_line(title, scores))
 
     def predict(self, **kwargs: Any) -> None:
         self.trainer.predict(return_predictions=False, **kwargs)
         self.trainer.print(f"predictions: {self.run}/predictions.csv")
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,26 +1,35 @@
 """Metrics counted on the device, reduced over processes once an epoch, exact over samples."""
 
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 
 class MeanLoss(Metric):
-    """The loss averaged over samples: the last, smaller batch weighs less than a full one."""
+    """The loss averaged over samples: the last, smaller batch weighs less than a full one.
+
+    Args:
+        summed: Whether the loss is its batch's sum instead of its mean.
+    """
 
     higher_is_better = False
     full_state_update = False
     loss_sum: Tensor
     total: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, summed: bool = False) -> None:
         super().__init__()
+        self.summed = summed
         self.add_state("loss_sum", torch.tensor(0.0), dist_reduce_fx="sum")
         self.add_state("total", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, loss: Tensor, target: Tensor) -> None:
-        """`loss: float ()`, the mean over this batch; `target: (B, …)`."""
-        self.loss_sum += loss.detach() * len(target)
+        """`loss: float ()`, of this batch; `target: (B, …)`."""
+        self.loss_sum += loss.detach() * (1 if self.summed else len(target))
         self.total += len(target)
 
     def compute(self) -> Tensor:
@@ -54,7 +63,39 @@ class Accuracy(Metric):
         return self.correct / self.total
 
 
-def better(scores: MetricCollection, name: str) -> str:
+class Scores(MetricCollection):
+    """The metrics of one stage: each is given those of `loss`, `preds` and `target` it takes.
+
+    `MetricCollection` finds out anew in every step what its metrics take. torchmetrics takes no
+    soft labels, such as MixUp's: its classification metrics are given the largest class.
+    """
+
+    def __init__(self, metrics: Mapping[str, Any], prefix: str) -> None:
+        super().__init__(dict(metrics), prefix=prefix, compute_groups=False)
+        self._takes = [
+            (metric, _is_of_classes(metric), _taken(metric))
+            for metric in self.values(copy_state=False)
+        ]
+
+    def update(self, **given: Tensor) -> None:  # type: ignore[override]
+        soft = given["target"].is_floating_point()
+        for metric, of_classes, keys in self._takes:
+            taken = {key: given[key] for key in keys}
+            if soft and of_classes:
+                taken["target"] = taken["target"].argmax(1)
+            metric.update(**taken)
+
+
+def _is_of_classes(metric: Metric) -> bool:
+    return type(metric).__module__.startswith("torchmetrics.classification")
+
+
+def _taken(metric: Metric) -> list[str]:
+    parameters = inspect.signature(metric.update).parameters
+    return [key for key in ("loss", "preds", "target") if key in parameters]
+
+
+def better(scores: Scores, name: str) -> str:
     """ "max" or "min", as the metric says of itself; a name that no metric has counts as a loss."""
     metric = dict(scores.items()).get(name)
     return "max" if getattr(metric, "higher_is_better", False) else "min"

@@ -1,22 +1,23 @@
 """The tutorial's three loops and its optimizer as a LightningModule. Read this file first."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
-import lightning.pytorch as pl
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import Metric
 
 from lit_opt.hparams import objects
-from lit_opt.metrics import Accuracy, MeanLoss, better
+from lit_opt.lean import LeanModule
+from lit_opt.metrics import Accuracy, MeanLoss, Scores, better
 from lit_opt.optim import build_optimizer, build_schedulers
 from lit_opt.targets import OnLogits
 
 Batch = tuple[Tensor, Tensor]  # the batch contract is in lit_opt/data/__init__.py
 
 
-class LitModule(pl.LightningModule):
+class LitModule(LeanModule):
     """One net with its loss, metrics, optimizer and scheduler; classification and regression alike.
 
     To change what happens to a batch, subclass and override `._step()`.
@@ -37,7 +38,7 @@ class LitModule(pl.LightningModule):
     def __init__(
         self,
         net: nn.Module,
-        loss: nn.Module | Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+        loss: nn.Module | Callable[..., Any] = F.cross_entropy,
         metrics: dict[str, Metric] | None = None,
         optimizer: dict[str, Any] | str = "AdamW",
         lr: float = 1e-3,
@@ -52,15 +53,15 @@ class LitModule(pl.LightningModule):
         self.loss = OnLogits(loss)
         self.lr = lr
         metrics = {"acc": Accuracy()} if metrics is None else metrics
-        scores = MetricCollection({"loss": MeanLoss(), **metrics})
-        self.train_scores = scores.clone(prefix="train/")
-        self.val_scores = scores.clone(prefix="val/")
-        self.test_scores = scores.clone(prefix="test/")
+        metrics = {"loss": MeanLoss(self.loss.is_sum), **metrics}
+        self.train_scores = Scores(deepcopy(metrics), prefix="train/")
+        self.val_scores = Scores(deepcopy(metrics), prefix="val/")
+        self.test_scores = Scores(deepcopy(metrics), prefix="test/")
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
 
-    def _step(self, batch: Batch, scores: MetricCollection) -> Tensor:
+    def _step(self, batch: Batch, scores: Scores) -> Tensor:
         x, y = batch
         outputs = self(x)  # (B, num_classes)
         loss = self.loss(outputs, y)  # ()
@@ -89,7 +90,7 @@ class LitModule(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         self._log_scores(self.test_scores)
 
-    def _log_scores(self, scores: MetricCollection) -> None:
+    def _log_scores(self, scores: Scores) -> None:
         self.log_dict(scores.compute())
         scores.reset()
 
@@ -101,7 +102,7 @@ class LitModule(pl.LightningModule):
     def optimizers_for(self, total_steps: float, max_epochs: int) -> Any:
         """The optimizer, and the scheduler for a training of `total_steps` optimizer steps."""
         hp: Any = self.hparams
-        optimizer = build_optimizer(hp.optimizer, self, self.lr)
+        optimizer = build_optimizer(hp.optimizer, self, self.lr, self.may_fuse)
         schedulers = build_schedulers(
             hp.scheduler,
             optimizer,
@@ -112,5 +113,6 @@ class LitModule(pl.LightningModule):
             hp.monitor,
             hp.scheduler_interval,
             better(self.val_scores, hp.monitor),
+            self.validate_every,
         )
         return [optimizer], schedulers

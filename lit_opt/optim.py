@@ -1,5 +1,6 @@
 """Optimizer and learning-rate schedulers from the hyperparameters."""
 
+import inspect
 import math
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -14,8 +15,12 @@ from lit_opt.muon import MuonAdamW
 from lit_opt.specs import Spec, construct, parse
 
 
-def build_optimizer(spec: Spec, net: nn.Module, lr: float) -> Optimizer:
-    """The optimizer of the parameters that require grad."""
+def build_optimizer(spec: Spec, net: nn.Module, lr: float, may_fuse: bool = True) -> Optimizer:
+    """The optimizer of the parameters that require grad.
+
+    Fused, one pass over the memory instead of one an operation, where torch has it for the class
+    and the device, unless the spec says `fused` itself.
+    """
     cls, given = parse(spec, "optimizer", Optimizer)
     owners = [m for m in net.modules() if any(p.requires_grad for p in m.parameters(False))]
     if not owners:
@@ -27,8 +32,18 @@ def build_optimizer(spec: Spec, net: nn.Module, lr: float) -> Optimizer:
         )
     params = [p for p in net.parameters() if p.requires_grad]
     first, cls = (net, MuonAdamW) if cls is torch.optim.Muon else (params, cls)
+    if may_fuse and _can_fuse(cls, params) and not given.keys() & _INSTEAD_OF_FUSED:
+        given["fused"] = True
     optimizer: Optimizer = construct(cls, "optimizer", first, given, {"lr": lr})
     return optimizer
+
+
+_INSTEAD_OF_FUSED = {"fused", "foreach", "differentiable"}
+
+
+def _can_fuse(cls: type, params: list[nn.Parameter]) -> bool:
+    known = "fused" in inspect.signature(cls).parameters
+    return known and all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in params)
 
 
 # The schedulers that fit the length of the run, and the argument that takes it.
@@ -66,6 +81,7 @@ def build_schedulers(
     monitor: str,
     interval: str | None = None,
     mode: str = "min",
+    validate_every: int = 1,
 ) -> list[dict[str, Any]]:
     """The schedulers in Lightning's format: none, the warm-up, the scheduler, or both.
 
@@ -78,7 +94,8 @@ def build_schedulers(
     the run; others start after the ramp, which counts epochs if they do, and fit the rest of the
     run. OneCycleLR and CyclicLR rise by themselves, for as long as `warmup` says.
 
-    ReduceLROnPlateau watches `monitor`; `mode` is "max" where more of it is better.
+    ReduceLROnPlateau watches `monitor`, measured after every `validate_every` epochs; `mode` is
+    "max" where more of it is better.
     """
     if not 0 <= warmup < 1:
         raise UserError(f"--warmup is a fraction of the run in [0, 1), got {warmup}")
@@ -93,6 +110,8 @@ def build_schedulers(
         if cls:
             if cls is lr_scheduler.ReduceLROnPlateau:
                 given = {"mode": mode, **given}
+                if interval == "step":
+                    raise UserError("ReduceLROnPlateau follows epochs; drop --scheduler_interval")
             scheduler = construct(cls, "scheduler", optimizer, given, {})
             pairs.append((scheduler, interval or "epoch"))
     else:
@@ -100,9 +119,25 @@ def build_schedulers(
         length = total_steps if unit == "step" else max_epochs
         pairs = [(_fitted(cls, given, optimizer, lr, length, warmup), unit)]
     return [
-        {"scheduler": scheduler, "interval": unit, "frequency": 1, "monitor": monitor}
+        {
+            "scheduler": scheduler,
+            "interval": unit,
+            "frequency": validate_every if _is_plateau(scheduler) else 1,
+            "monitor": monitor,
+        }
         for scheduler, unit in pairs
     ]
+
+
+def _is_plateau(scheduler: LRScheduler) -> bool:
+    return isinstance(scheduler, lr_scheduler.ReduceLROnPlateau)
+
+
+def finished(scheduler: Any) -> bool:
+    """Whether a schedule that was fitted to the run is over, in a run that became longer."""
+    last = getattr(scheduler, "_schedulers", [scheduler])[-1]
+    length = getattr(last, "fitted", None)
+    return length is not None and last.last_epoch >= length
 
 
 def _finite(length: float) -> int:
@@ -125,9 +160,12 @@ def _fitted(
         return _one_cycle(cls, given, optimizer, lr, length, warmup)
     ramps = _ramps(optimizer, length, warmup)
     start = ramps[0].total_iters if ramps else 0
-    if cls in _HORIZON and _HORIZON[cls] not in given:
+    fitted = cls in _HORIZON and _HORIZON[cls] not in given
+    if fitted:
         given = {_HORIZON[cls]: max(1, _finite(length) - start), **given}
     scheduler: LRScheduler = construct(cls, "scheduler", optimizer, given, {})
+    if fitted:
+        scheduler.fitted = given[_HORIZON[cls]]  # type: ignore[attr-defined]
     if not ramps:
         return scheduler
     return lr_scheduler.SequentialLR(optimizer, [*ramps, scheduler], [start])
@@ -151,6 +189,8 @@ def _one_cycle(
             up = max(1, round((warmup or 0.5) * _finite(length)))
             ours |= {"step_size_up": up, "step_size_down": max(1, _finite(length) - up)}
     scheduler: LRScheduler = construct(cls, "scheduler", optimizer, given, ours)
+    if cls is OneCycleLR:
+        scheduler.fitted = scheduler.total_steps - 1  # type: ignore[attr-defined]
     return scheduler
 
 

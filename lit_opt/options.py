@@ -56,9 +56,9 @@ class Options:
 
 
 def split_command(words: list[str]) -> tuple[str, list[str]]:
-    """The command and its options; without a command it is `fit --test`."""
+    """The command and its options; without a command it is `fit`, whose --test is then true."""
     if not words or words[0].startswith("-"):
-        return "fit", words if "--no_test" in words else ["--test", *words]
+        return "fit", words
     if words[0] not in COMMANDS:
         raise UserError(f"no command {words[0]!r}; the commands are {', '.join(COMMANDS)}, or none")
     return words[0], words[1:]

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import warnings
 
 IGNORED = [
@@ -12,9 +13,17 @@ IGNORED = [
     r".*callbacks used to create the checkpoint need to be provided.*",  # they are of fit only
     r".*The dirpath has changed from.*",  # a continued run has a folder of its own
     r".*recommended to use `self.log\(.*sync_dist=True.*",  # torchmetrics has reduced it
+    r".*could not find the monitored key.*",  # a run that ends before its first validation
     r".*across ranks is zero.*",  # no validation set
     r".*Consider setting `persistent_workers=True`.*",
 ]
+
+
+# What Lightning logs at every run.
+ROUTINE = re.compile(
+    r"💡|Seed set to|available: |Loading `train_dataloader`|`Trainer.fit` stopped"
+    r"|Restor(ing|ed)|Loaded model weights|fast_dev_run|LOCAL_RANK|distributed|GLOBAL_RANK|^-+\n"
+)
 
 
 def quiet_warnings() -> None:
@@ -25,6 +34,12 @@ def quiet_warnings() -> None:
 
 
 def quiet_loggers() -> None:
-    """To be called after Lightning is imported, which sets its level itself."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    """To be called after Lightning is imported, which makes the handlers."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        for handler in logging.getLogger(name).handlers:
+            if _worth_reading not in handler.filters:
+                handler.addFilter(_worth_reading)
+
+
+def _worth_reading(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.INFO or not ROUTINE.search(record.getMessage())

@@ -31,6 +31,11 @@ class OnLogits(nn.Module):
         self.inputs = _entry(_INPUTS, self.loss)
         self.labels = _entry(_LABELS, self.loss)
 
+    @property
+    def is_sum(self) -> bool:
+        """Whether the loss is the sum over a batch instead of the mean."""
+        return getattr(self.loss, "reduction", "mean") == "sum"
+
     def forward(self, outputs: Tensor, y: Tensor) -> Tensor:
         if self.labels is not None:
             y = self.labels(self.loss, outputs, y)

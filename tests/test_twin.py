@@ -102,7 +102,7 @@ def twins() -> tuple[Record, Record]:
         data = ImageData(Digits(), batch_size=BATCH)
         plain = plain_loop(copy.deepcopy(net), *normalised_splits(data))
         recorder = Recorder()
-        model = LitModule(net, optimizer={"name": "SGD", "momentum": 0.9}, lr=LR)
+        model = LitModule(net, optimizer={"name": "SGD", "momentum": 0.9, "fused": False}, lr=LR)
         trainer = pl.Trainer(
             accelerator="cpu",
             max_epochs=EPOCHS,

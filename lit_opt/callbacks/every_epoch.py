@@ -1,5 +1,6 @@
 """The tutorial tests after every epoch: for the curves only, nothing is selected by it."""
 
+from itertools import islice
 from typing import Any
 
 import lightning.pytorch as pl
@@ -23,7 +24,10 @@ class TestEveryEpoch(Callback):
 
     def _test(self, trainer: Any, pl_module: pl.LightningModule) -> None:
         trainer.datamodule.setup("test")
-        for batch_idx, batch in enumerate(trainer.datamodule.test_dataloader()):
+        loader = trainer.datamodule.test_dataloader()
+        limit = trainer.limit_test_batches
+        batches = limit if isinstance(limit, int) else int(limit * len(loader))
+        for batch_idx, batch in enumerate(islice(loader, batches)):
             batch = trainer.precision_plugin.convert_input(batch)
             batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
             with trainer.precision_plugin.test_step_context():

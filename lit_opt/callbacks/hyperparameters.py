@@ -1,5 +1,6 @@
 """The tutorial's "modify hyperparameters here": after a validation, while training goes on."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -23,7 +24,9 @@ class ChangeHyperparameters(Callback):
     def __init__(self) -> None:
         self.memory: dict[str, float] = {}
         """What `.change()` wants to remember between calls; saved in checkpoints."""
+        self.lr_factor = 1.0
         self._kept: dict[str, float] = {}
+        self._given_anew: set[str] = set()
         self._reload_every = 0
 
     def change(self, metrics: dict[str, float], hparams: dict[str, float]) -> dict[str, float]:
@@ -61,6 +64,7 @@ class ChangeHyperparameters(Callback):
         if name == "lr" and old > 0:
             schedulers = [config.scheduler for config in self._trainer.lr_scheduler_configs]
             scale_lr(self._trainer.optimizers[0], schedulers, new / old)
+            self.lr_factor *= new / old
         elif name in IN_OPTIMIZER:
             for group in self._trainer.optimizers[0].param_groups:
                 group[name] = new
@@ -91,11 +95,35 @@ class ChangeHyperparameters(Callback):
             logger.log_metrics(values, self._trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"memory": dict(self.memory), "kept": dict(self._kept)}
+        return {"memory": self.memory, "kept": self._kept, "lr_factor": self.lr_factor}
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """What the flags give anew is not changed back."""
+        pairs = (
+            ("hyper_parameters", pl_module.hparams),
+            ("datamodule_hyper_parameters", self._trainer.datamodule.hparams),
+        )
+        for key, new in pairs:
+            then, now = _flat(checkpoint.get(key, {})), _flat(new)
+            self._given_anew |= {n for n in now if n in then and then[n] != now[n]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.memory, self._kept = dict(state_dict["memory"]), dict(state_dict["kept"])
+        self.memory, self.lr_factor = dict(state_dict["memory"]), state_dict["lr_factor"]
+        if "lr" in self._given_anew:
+            self.lr_factor = 1.0
+        kept = state_dict["kept"].items()
+        self._kept = {name: value for name, value in kept if name not in self._given_anew}
         self._apply_kept()
+
+
+def _flat(values: Any) -> dict[str, Any]:
+    """The innermost names and values of nested hyperparameters."""
+    flat: dict[str, Any] = {}
+    for name, value in dict(values).items():
+        flat |= _flat(value) if isinstance(value, Mapping) else {name: value}
+    return flat
 
 
 def current(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, float]:
@@ -129,7 +157,7 @@ class HalveWhenStuck(ChangeHyperparameters):
         if loss < self.memory.get("best", float("inf")):
             self.memory = {"best": loss, "waited": 0}
             return {}
-        self.memory["waited"] += 1
+        self.memory["waited"] = self.memory.get("waited", 0) + 1
         if self.memory["waited"] < self.patience:
             return {}
         self.memory["waited"] = 0

@@ -33,6 +33,7 @@ class EpochLines(ProgressBar):
         self._refreshed = 0.0
         self._epoch_began = 0.0
         self._open_epoch: int | None = None
+        self._validated = False
 
     def enable(self) -> None:
         self._enabled = True
@@ -65,6 +66,7 @@ class EpochLines(ProgressBar):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._close_epoch(trainer)
         self._open_epoch = trainer.current_epoch
+        self._validated = False
         self._epoch_began = time.monotonic()
         if self._bar:
             self._bar.reset(self._task, total=trainer.num_training_batches)
@@ -84,6 +86,7 @@ class EpochLines(ProgressBar):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
+        self._validated = True
         if fitting and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             epoch = _epoch(trainer, trainer.current_epoch)
             scores = describe(trainer.callback_metrics, "val")
@@ -107,13 +110,11 @@ class EpochLines(ProgressBar):
         """The training scores of an epoch are known only after this callback's own epoch end."""
         if self._open_epoch is None:
             return
-        scores = "  ".join(filter(None, (describe(trainer.callback_metrics, s) for s in STAGES)))
+        stages = ("train", "val", "test") if self._validated else ("train", "test")
+        scores = "  ".join(filter(None, (describe(trainer.callback_metrics, s) for s in stages)))
         seconds = time.monotonic() - self._epoch_began
         self.print(f"{_epoch(trainer, self._open_epoch)}  {scores}  {seconds:.1f} s")
         self._open_epoch = None
-
-
-STAGES = ("train", "val", "test")
 
 
 def _epoch(trainer: pl.Trainer, epoch: int) -> str:

@@ -13,6 +13,8 @@ class StepLog(Callback):
     arithmetic; so only the steps that are logged are read.
     """
 
+    _step = 0
+
     def on_train_batch_end(
         self,
         trainer: pl.Trainer,
@@ -21,11 +23,15 @@ class StepLog(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if every and (batch_idx + 1) % every == 0 and trainer.loggers:
-            values = {
-                "train/loss_step": float(outputs["loss"]),
-                "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
-            }
-            for logger in trainer.loggers:
-                logger.log_metrics(values, trainer.global_step)
+        settings: Any = trainer
+        every, step = settings.log_every_n_steps, trainer.global_step
+        if not every or step == self._step or step % every or not trainer.loggers:
+            return
+        self._step = step
+        values = {
+            # Lightning divides the loss for the accumulation of gradients.
+            "train/loss_step": float(outputs["loss"]) * trainer.accumulate_grad_batches,
+            "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
+        }
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step)

@@ -1,4 +1,4 @@
-"""Data: read whole into memory as uint8, served in batches, augmented and normalised on the device.
+"""Data: uint8 in memory or in a mapped file, served, augmented and normalised a batch at a time.
 
 The batch contract, all that the data and the model know of each other:
     x: float (B, C, H, W), normalised; for tables (B, F)

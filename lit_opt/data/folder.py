@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import contextlib
+import hashlib
+import inspect
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from lit_opt.data.cache import Row, Rows, cached
 from lit_opt.data.sources import Source
 from lit_opt.errors import UserError
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+CACHE = ".lit_opt_cache"
 
 
 class ImageFolder(Source):
     """Your own images in data_dir/{train,val,test}/<class>/*; val may be absent.
 
-    All are kept in memory: N * C * H * W bytes. Classes are train's folders in alphabetical order.
+    Classes are train's folders in alphabetical order. Images become N * C * H * W bytes, which need
+    not fit in memory.
 
     Args:
         image_size: side in pixels; the shorter side is resized to it and the centre square kept.
             Without it all images must have the same size.
         channels: 3 for RGB, 1 for grey.
+        cache: decode once, into data_dir/.lit_opt_cache (or .lit_opt_cache here, if data_dir is
+            read-only), and again only when files change; otherwise at every start, into memory.
     """
 
-    def __init__(self, image_size: int | None = None, channels: int = 3) -> None:
+    def __init__(
+        self, image_size: int | None = None, channels: int = 3, cache: bool = True
+    ) -> None:
         if channels not in (1, 3) or (image_size is not None and image_size < 1):
             raise UserError(
                 f"image_size={image_size}, channels={channels}: image_size must be at least 1 pixel"
@@ -33,6 +48,7 @@ class ImageFolder(Source):
             )
         self.image_size = image_size
         self.mode = "RGB" if channels == 3 else "L"
+        self.cache = cache
         if image_size is not None:
             self.in_shape = (channels, image_size, image_size)
 
@@ -45,27 +61,77 @@ class ImageFolder(Source):
             files = _image_files(folder)
             paths += files
             labels += [_label(folder, self.classes)] * len(files)
-        with ThreadPoolExecutor() as pool:
-            images = list(pool.map(self._read, paths))
-        _check_sizes(paths, images)
-        return torch.stack(images), torch.tensor(labels)
+        x = self._cached(data_dir, split, paths) if self.cache else None
+        if x is None:
+            x = torch.from_numpy(np.stack(list(self._decode(paths))))
+        return x, torch.tensor(labels)
 
-    def _read(self, path: Path) -> Tensor:
+    def _cached(self, data_dir: Path, split: str, paths: list[Path]) -> Tensor | None:
+        here = Path(CACHE, *data_dir.resolve().parts[1:])
+        name = f"{split}-{self.image_size or 'unresized'}-{self.mode}"
+        key = self._key(paths)
+        return cached([data_dir / CACHE, here], name, key, len(paths), lambda: self._decode(paths))
+
+    def _key(self, paths: list[Path]) -> str:
+        """All that pixels depend on: the files' names, sizes, times (ns) and how they are read."""
+        facts: list[object] = [self.image_size, self.mode, inspect.getsource(type(self)._read)]
+        for path in paths:
+            with _reading(path):
+                status = path.stat()
+            facts.append((path.parent.name, path.name, status.st_size, status.st_mtime_ns))
+        return hashlib.sha256(ascii(facts).encode()).hexdigest()[:16]
+
+    def _decode(self, paths: list[Path]) -> Rows:
+        """uint8 (C, H, W) each, in order, of one size; a bar where there is a terminal."""
+        from rich.console import Console
+        from rich.progress import Progress
+
+        size = None
+        on_terminal = sys.stderr.isatty()
+        with Progress(console=Console(stderr=True), transient=True, disable=not on_terminal) as bar:
+            task = bar.add_task(f"decoding {len(paths):,} images", total=len(paths))
+            for path, image in zip(paths, _in_parallel(self._read, paths), strict=True):
+                _, *size_here = image.shape
+                size = size or size_here
+                _check_size(path, size_here, paths[0], size)
+                yield image
+                bar.advance(task)
+
+    def _read(self, path: Path) -> Row:
         """uint8 (C, H, W) in 0..255"""
         from PIL import Image, ImageOps
-        from torchvision.transforms.v2.functional import pil_to_tensor
 
-        try:
-            with Image.open(path) as file:
-                if file.mode.startswith(("I", "F")):  # Pillow would clip it at 255
-                    raise ValueError("it has more than 8 bits per channel")
-                image = file.convert(self.mode)
-        except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for broken files
-            raise UserError(f"can't read the image '{path}': {error}") from error
+        with _reading(path), Image.open(path) as file:
+            if file.mode.startswith(("I", "F")):  # Pillow would clip it at 255
+                raise ValueError("it has more than 8 bits per channel")
+            if self.image_size is not None:
+                # JPEGs: halved while decoding, down to twice the size that is needed.
+                file.draft(self.mode, (2 * self.image_size,) * 2)
+            image = file.convert(self.mode)
         if self.image_size is not None:
             image = ImageOps.fit(image, (self.image_size,) * 2, Image.Resampling.BILINEAR)
-        tensor: Tensor = pil_to_tensor(image)
-        return tensor
+        return np.ascontiguousarray(np.atleast_3d(np.asarray(image)).transpose(2, 0, 1))
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for broken files
+        raise UserError(f"can't read the image '{path}': {error}") from error
+
+
+def _in_parallel(read: Callable[[Path], Row], paths: list[Path]) -> Iterator[Row]:
+    """map(read, paths) on a thread a core, which are a few images ahead: memory stays flat."""
+    workers = os.cpu_count() or 1
+    ahead: deque[Future[Row]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for path in paths:
+            ahead.append(pool.submit(read, path))
+            if len(ahead) > 8 * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def _class_folders(data_dir: Path, split: str) -> list[Path]:
@@ -102,11 +168,10 @@ def _label(folder: Path, classes: list[str]) -> int:
     return classes.index(folder.name)
 
 
-def _check_sizes(paths: list[Path], images: list[Tensor]) -> None:
-    for path, image in zip(paths, images, strict=True):
-        if image.shape != images[0].shape:
-            (_, h, w), (_, h0, w0) = image.shape, images[0].shape
-            raise UserError(
-                f"images differ in size: '{paths[0]}' is {w0}x{h0},\n'{path}' is {w}x{h} pixels; "
-                "set --dataset.image_size"
-            )
+def _check_size(path: Path, size: list[int], first: Path, expected: list[int]) -> None:
+    if size != expected:
+        (h, w), (h0, w0) = size, expected
+        raise UserError(
+            f"images differ in size: '{first}' is {w0}x{h0},\n'{path}' is {w}x{h} pixels; "
+            "set --dataset.image_size"
+        )

@@ -38,7 +38,7 @@ class ImageData(LightningDataModule):
         erasing: probability that a random rectangle of a training image is erased.
         mixup: alpha of MixUp's Beta(alpha, alpha), in training; 0 for none.
         cutmix: alpha of CutMix's Beta(alpha, alpha), in training; 0 for none.
-        num_workers: loader processes; the data is in memory, so 0 is usually fastest.
+        num_workers: loader processes; batches are one indexing, so 0 is usually fastest.
     """
 
     def __init__(
@@ -84,6 +84,7 @@ class ImageData(LightningDataModule):
         self.cutmix = cutmix
         self.num_workers = num_workers
         self._mixes = mixup > 0 or cutmix > 0
+        self.will_test = False  # then bad test data is found before the training
         self._prepared = False
         self._splits: dict[str, Batches] = {}
 
@@ -116,6 +117,12 @@ class ImageData(LightningDataModule):
     def has_validation(self) -> bool:
         return self.val_fraction > 0 or self.source.load(self.data_dir, "val") is not None
 
+    def share(self, other: ImageData) -> None:
+        """What another instance of the same arguments has read already."""
+        for key in ("_train", "in_shape", "num_classes"):
+            if key in vars(other):
+                vars(self)[key] = vars(other)[key]
+
     def about(self) -> str:
         """`Digits, 1,294 training and 144 validation samples`, after `setup`."""
         train, val = (len(self._splits.get(split, ())) for split in ("train", "val"))
@@ -136,7 +143,7 @@ class ImageData(LightningDataModule):
     def setup(self, stage: str) -> None:
         if not self._splits:
             self._cut_training_set()  # in every stage: it tells the mean and std
-        if stage in ("test", "predict") and "test" not in self._splits:
+        if (stage in ("test", "predict") or self.will_test) and "test" not in self._splits:
             self._splits["test"] = self._whole("test", self.source.load(self.data_dir, "test"))
 
     @cached_property

@@ -18,11 +18,13 @@ class Source:
     in_shape: (C, H, W) or (F,). num_classes: of targets (K) for regression. classes: their names,
     "0", "1", ... by default. State them where you can, then a net can be built before anything is
     read; what is None when it is asked for is taken from the training set.
+    regression: whether y are targets, so that the loss is MSE unless it is given.
     """
 
     in_shape: tuple[int, ...] | None = None
     num_classes: int | None = None
     classes: Sequence[str] | None = None
+    regression: bool = False
 
     def load(self, data_dir: Path, split: str) -> tuple[Tensor, Tensor] | None:
         """Returns x, y of `split`: "train", "val" or "test"; None for "val" cuts it from "train".
@@ -59,6 +61,7 @@ class Diabetes(Source):
 
     in_shape = (10,)
     num_classes = 1
+    regression = True
 
     def load(self, data_dir: Path, split: str) -> tuple[Tensor, Tensor] | None:
         from sklearn.datasets import load_diabetes

@@ -1,6 +1,7 @@
 """`metrics.csv`: one row a step at which something was measured, one column a metric."""
 
 import csv
+import time
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +23,7 @@ class CSVCurves(Logger):
         self.path = folder / "metrics.csv"
         self.rows: dict[int, dict[str, Any]] = {}
         self.changed = False
+        self.next_save = 0.0
 
     @property
     def name(self) -> str:
@@ -46,8 +48,10 @@ class CSVCurves(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        if not self.changed:
+        """Rewrites the file, as columns may have come; takes a twentieth of the time at most."""
+        if not self.changed or time.monotonic() < self.next_save:
             return
+        began = time.monotonic()
         columns = list(dict.fromkeys(key for row in self.rows.values() for key in row))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("w", newline="") as file:
@@ -55,9 +59,11 @@ class CSVCurves(Logger):
             writer.writeheader()
             writer.writerows(self.rows[step] for step in sorted(self.rows))
         self.changed = False
+        self.next_save = began + 20 * (time.monotonic() - began)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
+        self.next_save = 0.0
         self.save()
 
 

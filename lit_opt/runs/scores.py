@@ -1,6 +1,7 @@
 """What a run achieved: the tutorial's two lines and `metrics.json`."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +21,8 @@ def error_line(title: str, metrics: Mapping[str, float]) -> str:
     return f"{title} Error: {', '.join(parts)}"
 
 
-def save_scores(path: Path, scores: Mapping[str, float | str]) -> None:
+def save_scores(path: Path, scores: Mapping[str, float]) -> None:
+    """Numbers that JSON does not have, NaN and infinity, become null."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(scores, indent=2) + "\n")
+    finite = {name: value if math.isfinite(value) else None for name, value in scores.items()}
+    path.write_text(json.dumps(finite, indent=2) + "\n")

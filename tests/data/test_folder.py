@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from lit_opt.data import ImageData, ImageFolder
+from lit_opt.data.folder import CACHE
 from lit_opt.errors import UserError
 
 
@@ -28,6 +30,10 @@ def root(tmp_path):
         write(tmp_path / split / "cat" / "b.PNG", value=20)
         write(tmp_path / split / "cat" / "a.png", value=10)
     return tmp_path
+
+
+def caches(root, pattern="*-*"):
+    return sorted(path.name for path in (root / CACHE).glob(pattern))
 
 
 def error_of(source, root, split="train"):
@@ -64,6 +70,17 @@ def test_resizing_equals_torchvision(tmp_path, width, height):
     resize = v2.Compose([v2.Resize(5), v2.CenterCrop(5), v2.PILToTensor()])
     reference = resize(Image.open(tmp_path / "train/cat/a.png"))
     assert (x[0].int() - reference.int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_large_jpegs_are_halved_while_decoding_and_look_the_same(tmp_path, channels):
+    y, x = np.mgrid[:90, :120]
+    pixels = np.stack([x * 2, y * 2, x + y], -1).astype(np.uint8)
+    for name in ("a.jpg", "b.png"):  # only JPEGs can be
+        write(tmp_path / "train" / "cat" / name)
+        Image.fromarray(pixels).save(tmp_path / "train" / "cat" / name, quality=95)
+    (jpeg, png), _ = ImageFolder(image_size=16, channels=channels).load(tmp_path, "train")
+    assert (jpeg.int() - png.int()).abs().max() <= 3
 
 
 def test_in_the_data_module(root):
@@ -103,6 +120,10 @@ def test_corrupt_images(root):
     for content in (b"", b"not a png", good[:40], good[:-30]):
         (root / "train/cat/bad.png").write_bytes(content)
         assert "train/cat/bad.png'" in error_of(ImageFolder(), root)
+        assert not caches(root)
+    (root / "train/cat/bad.png").unlink()
+    (root / "train/cat/bad.png").symlink_to("nowhere")
+    assert "train/cat/bad.png': [Errno 2]" in error_of(ImageFolder(), root)
 
 
 def test_16_bit_images_are_refused_not_clipped(root):
@@ -122,3 +143,96 @@ def test_differing_sizes(root):
 def test_bad_arguments(arguments):
     with pytest.raises(UserError, match="image_size must be at least 1"):
         ImageFolder(**arguments)
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The names of the files that Pillow opens."""
+    names = []
+    real = Image.open
+    monkeypatch.setattr(Image, "open", lambda path: names.append(path.name) or real(path))
+    return names
+
+
+def test_images_are_decoded_once(root, decoded):
+    x, y = ImageFolder().load(root, "train")
+    assert sorted(decoded) == ["a.png", "b.PNG", "c.png"]
+    x2, y2 = ImageFolder().load(root, "train")
+    assert len(decoded) == 3
+    assert torch.equal(x, x2)
+    assert torch.equal(y, y2)
+    assert ImageFolder(cache=False).load(root, "train")[0].equal(x)
+    assert len(decoded) == 6
+    assert len(caches(root)) == 1
+
+
+def touch(path):
+    os.utime(path, ns=(0, 1))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: write(folder / "a.png", seed=1),
+        lambda folder: write(folder / "new.png"),
+        lambda folder: touch(folder / "a.png"),
+        lambda folder: (folder / "a.png").unlink(),
+        lambda folder: (folder / "a.png").rename(folder / "z.png"),
+        lambda folder: (folder / "a.png").rename(folder.parent / "dog" / "a.png"),
+    ],
+    ids=["changed", "added", "touched", "removed", "renamed", "moved"],
+)
+def test_decoded_again_when_files_change(root, decoded, change):
+    ImageFolder().load(root, "train")
+    stale = caches(root)
+    change(root / "train" / "cat")
+    decoded.clear()
+    x, y = ImageFolder().load(root, "train")
+    assert len(decoded) == len(x)
+    x2, y2 = ImageFolder(cache=False).load(root, "train")
+    assert torch.equal(x, x2)
+    assert torch.equal(y, y2)
+    assert len(caches(root)) == 1
+    assert caches(root) != stale
+
+
+def test_each_size_and_mode_has_a_cache(root):
+    for _ in range(2):
+        assert ImageFolder(2).load(root, "train")[0].shape == (3, 3, 2, 2)
+        assert ImageFolder(3).load(root, "train")[0].shape == (3, 3, 3, 3)
+        assert ImageFolder(3, channels=1).load(root, "train")[0].shape == (3, 1, 3, 3)
+    assert len(caches(root, "train-*.npy")) == 3
+
+
+def test_decoded_again_when_the_reading_changes(root):
+    class Dark(ImageFolder):
+        def _read(self, path):
+            return super()._read(path) // 2
+
+    x, _ = ImageFolder().load(root, "train")
+    assert torch.equal(Dark().load(root, "train")[0], x // 2)
+
+
+def test_a_folder_that_cannot_be_written(root, decoded):
+    (root / CACHE).write_text("a file, so no folder can be made (root may write everywhere)")
+    elsewhere = root / "project"
+    elsewhere.mkdir()
+    os.chdir(elsewhere)
+    for _ in range(2):
+        x, _ = ImageFolder().load(root, "train")
+    assert len(decoded) == len(x)
+    assert len(list(Path(CACHE).rglob("train-*.npy"))) == 1
+    os.chdir(root)  # where it can't be written either
+    assert torch.equal(ImageFolder().load(root, "train")[0], x)
+    assert len(decoded) == 2 * len(x)
+
+
+def test_a_bar_where_there_is_a_terminal(root, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    ImageFolder().load(root, "train")
+    captured = capsys.readouterr()
+    assert "decoding 3 images" in captured.err
+    assert captured.out == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False)
+    ImageFolder().load(root, "test")
+    assert capsys.readouterr().err == ""

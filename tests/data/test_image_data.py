@@ -260,6 +260,6 @@ def test_under_the_cli(tmp_path, monkeypatch):
     assert cli.datamodule.in_shape == (3, 64, 64)
     dataset = cli.datamodule.hparams["dataset"]
     assert dataset["class_path"] == "lit_opt.data.ImageFolder"
-    assert dict(dataset["init_args"]) == {"image_size": 64, "channels": 3}
+    assert dict(dataset["init_args"]) == {"image_size": 64, "channels": 3, "cache": True}
     torch.save(dict(cli.datamodule.hparams), tmp_path / "hparams.pt")
     torch.load(tmp_path / "hparams.pt", weights_only=True)
