@@ -43,7 +43,8 @@ options of every day (python train.py fit --help lists all; --model.lr is the fu
   --dataset NAME         Digits; FashionMNIST, MNIST, KMNIST, EMNIST, CIFAR10, CIFAR100, ImageFolder
   --data_dir DIR         data; where files are looked for and downloaded to
   --batch_size N         64
-  --callbacks+=NAME      one more callback, such as EarlyStopping or HalveWhenStuck
+  --callbacks+=NAME      one more callback, such as HalveWhenStuck, or EarlyStopping and then
+                         --callbacks.monitor val/loss
   --print_config         the whole configuration as YAML, and stop
   --debug                full traceback of an error
   --version

@@ -20,12 +20,20 @@ def short_error(message: str) -> str:
     key = re.search(r'Parser key "([^"]+)"', message)
     if key is None:
         return message.strip()
+    option = f"--{key[1]}"
+    if unknown := re.search(r"Option '\w+' is not accepted", message):
+        return f"{option}: {unknown[0]}"
+    if missing := re.search(r"arguments are required: (\w+)", message):
+        named = re.search(r"class_path='(?:\w+\.)*(\w+)'", message)
+        return f"{option}: {named[1] if named else 'it'} needs {missing[1]}"
+    if wrong := re.search(r"Problem with given class_path '(.*?)':\s*(.*)", message):
+        return f"{option}: {wrong[1]} can't be used: {wrong[2]}"
     value = re.search(r"(?:Got|Given) value: (.*)", message)
-    reasons = re.findall(r"(?:Expected an? |Problem with |No module |Type \S+ )[^\n]*", message)
+    reasons = re.findall(r"(?:Expected an? |Type \S+ )[^\n]*", message)
     wanted = [_plain(reason) for reason in reasons if not re.search(r"NoneType|a path but", reason)]
-    wanted = list(dict.fromkeys(wanted))[:3]
+    expected = " or ".join(list(dict.fromkeys(wanted))[:3]) or message.splitlines()[-1].strip()
     seen = f"; got {value[1].strip()}" if value else ""
-    return f"--{key[1]}: expected {' or '.join(wanted)}{seen}"[:400]
+    return f"{option}: expected {expected}{seen}"[:400]
 
 
 def _plain(reason: str) -> str:

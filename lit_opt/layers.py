@@ -63,11 +63,21 @@ def parse_layers(
         return parser.parse_args([command, *configs, *flags])[command]
     except UserError as error:
         unknown = re.search(r"Option '(\w+)' is not accepted", str(error))
-        wrong = [f for f in flags if unknown and f.split("=")[0].endswith("." + unknown[1])]
+        inner = re.match(r"--(\w+):", str(error))  # told without the option that it belongs to
+        name = unknown[1] if unknown else inner[1] if inner else ""
+        wrong = [flag for flag in flags if flag.partition("=")[0].endswith(f".{name}")]
         if not wrong:
             raise
+        if not unknown:
+            raise UserError(f"{wrong[0].partition('=')[0]}{str(error)[len(name) + 2 :]}") from error
         others = [flag for flag in flags if flag not in wrong]
-        owner = parse_layers(parser, command, layers, others)[wrong[0][2:].rpartition(".")[0]]
-        taken = ", ".join(owner.get("init_args", Namespace()).keys()) or "no arguments"
-        name = owner.class_path.rpartition(".")[2]
-        raise UserError(f"unknown argument {wrong[0]}; {name} takes {taken}") from error
+        group = wrong[0].partition("=")[0][2:].rpartition(".")[0]
+        owner = parse_layers(parser, command, layers, others)[group]
+        raise UserError(f"unknown argument {wrong[0]}; {_arguments(owner)}") from error
+
+
+def _arguments(owner: Any) -> str:
+    """`MLP takes in_shape, num_classes`, of the last one where there are several."""
+    spec = owner[-1] if isinstance(owner, list) else owner
+    taken = ", ".join(spec.get("init_args", Namespace()).keys()) or "no arguments"
+    return f"{spec.class_path.rpartition('.')[2]} takes {taken}"

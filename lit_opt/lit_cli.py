@@ -152,7 +152,7 @@ class LitCLI(LightningCLI):
         return super().instantiate_trainer(
             callbacks=[*(given.callbacks or []), *self._own_callbacks(given)],
             logger=self._loggers(given.logger, given.barebones),
-            profiler=given.profiler or NoProfiler(),
+            profiler=given.profiler or (None if given.barebones else NoProfiler()),
             default_root_dir=str(self.run or root),
         )
 

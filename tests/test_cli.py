@@ -9,6 +9,7 @@ import torch
 from conftest import ROOT
 
 from lit_opt.cli import OVERVIEW, main
+from lit_opt.data import Digits
 
 TRAIN = ROOT / "train.py"
 
@@ -110,6 +111,18 @@ def test_print_config_prints_a_config_that_runs(capsys, parse):
         (["--dataset", "FashionMNST"], "FashionMNIST"),
         (["--dataset", "ImageFolder"], "--data_dir"),
         (["--callbacks+=EarlyStoping"], "EarlyStopping"),
+        (["--callbacks+=EarlyStopping"], "EarlyStopping needs monitor"),
+        (["--callbacks+=HalveWhenStuck", "--callbacks.monitr=a"], "patience"),
+        (["--loss.label_smooth", "0.1"], "label_smoothing"),
+        (["--dataset=ImageFolder", "--dataset.imagesize=8"], "image_size"),
+        (["--dataset", "mine.Nope"], "No module named 'mine'"),
+        (["--metrics.f1", "torchmetrics.F1Score"], "F1Score needs task"),
+        (["--net.hidden", "32"], "--model.net.hidden"),
+        (["--net.dropout", "2"], "between 0 and 1"),
+        (["--logger", "TensorBoardLogger"], "needs save_dir"),
+        (["--dataset=Diabetes", "--loss=cross_entropy"], "--loss MSELoss"),
+        (["--scheduler=ReduceLROnPlateau", "--val_fraction=0"], "--val_fraction"),
+        (["--scheduler=ReduceLROnPlateau", "--scheduler_interval=step"], "--scheduler_interval"),
         (["--monitor", "val/accc"], "val/acc"),
         (["--monitor", "test/acc"], "val/acc"),
         (["--warmup", "2"], "--warmup"),
@@ -150,3 +163,61 @@ def test_a_failed_run_exits_with_1_and_names_the_exception(fails, monkeypatch):
     ]
     with pytest.raises(ValueError, match="out of luck"):
         main(["--debug"])
+
+
+def test_weights_that_do_not_fit_the_net_are_a_usage_error(run, fails):
+    run("--epochs=1", "--name=a", "--no_test")
+    error = fails("test", "--ckpt_path=runs/a/checkpoints/last.ckpt", "--net.hidden=[32]")
+    assert "--net" in error
+    assert "size mismatch" in error
+
+
+def test_arguments_go_to_the_callback_before_them(parse):
+    words = ["--callbacks+=EarlyStopping", "--callbacks.monitor=val/loss", "--callbacks+=Timer"]
+    stopping, timer = parse(*words)["trainer"]["callbacks"]
+    assert stopping["init_args"]["monitor"] == "val/loss"
+    assert timer["class_path"].endswith("Timer")
+
+
+def test_bad_test_data_is_told_before_the_training(fails, monkeypatch, capsys):
+    def load(self, data_dir, split, original=Digits.load):
+        x, y = original(self, data_dir, split) or (None, None)
+        return None if x is None else (x, y + 100 if split == "test" else y)
+
+    monkeypatch.setattr(Digits, "load", load)
+    error = fails()
+    assert "'test'" in error
+    assert "epoch" not in capsys.readouterr().out
+
+
+def test_stages_without_batches_are_skipped(run, capsys):
+    run("--epochs=1", "--limit_test_batches=0")
+    assert "Test Error" not in capsys.readouterr().out
+
+
+def test_a_profile_is_printed_when_asked_for(run, caplog):
+    run("--epochs=1", "--no_test", "--profiler=simple")
+    assert "run_training_epoch" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore:.*barebones.*")
+def test_barebones_runs(run):
+    run("--epochs=1", "--no_test", "--barebones=true")
+
+
+def test_regression_needs_no_more_than_the_data_set(run):
+    scores = run("--dataset=Diabetes", "--epochs=2").scores
+    assert set(scores) == {"val/loss", "test/loss"}
+    assert 0.1 < scores["test/loss"] < 1
+
+
+def test_the_average_loss_of_a_summed_loss_is_over_samples(run):
+    mean = run("--epochs=1", "--lr=0", "--loss=CrossEntropyLoss").scores
+    summed = run("--epochs=1", "--lr=0", "--loss=CrossEntropyLoss", "--loss.reduction=sum").scores
+    assert summed["test/loss"] == pytest.approx(mean["test/loss"], rel=1e-5)
+
+
+def test_the_saved_config_of_one_data_set_runs_on_another(run, parse):
+    run("--epochs=1", "--name=a", "--no_test")
+    config = parse("--config=runs/a/config.yaml", "--dataset=CIFAR10")
+    assert config["model"]["net"]["init_args"]["in_shape"] == [3, 32, 32]

@@ -64,6 +64,29 @@ def test_changes_survive_a_resume(run):
     assert callback(cli).memory["calls"] == 3
 
 
+def test_what_the_flags_give_anew_is_not_changed_back(run):
+    run(f"--callbacks+={PATH}", "--epochs=2", "--name=a", "--no_test", *SGD)
+    cli = run(
+        *("fit", "--ckpt_path=runs/a/checkpoints/last.ckpt", f"--callbacks+={PATH}", "--epochs=3"),
+        *("--batch_size=100", "--net.dropout=0.3"),
+    )
+    assert callback(cli).sizes == [100]
+    assert {m.p for m in cli.model.modules() if isinstance(m, nn.Dropout)} == {0.3}
+
+
+def test_a_smaller_batch_size_does_not_outrun_the_schedule(run):
+    name = f"{__name__}.HalveBatch"
+    run("--epochs=3", "--scheduler=OneCycleLR", f"--callbacks+={name}", "--no_test")
+
+
+class HalveBatch(ChangeOnce):
+    changes = {"batch_size": 32}
+
+    def change(self, metrics, hparams):
+        self.memory["calls"] = self.memory.get("calls", 0) + 1
+        return self.changes if self.memory["calls"] == 1 else {}
+
+
 def test_with_a_scheduler_the_rest_of_the_curve_is_scaled(run):
     options = ["--epochs=4", "--no_test", "--scheduler=CosineAnnealingLR", *SGD]
     plain = run(*options, "--max_steps=63")

@@ -20,6 +20,12 @@ def test_one_line_an_epoch_and_one_a_validation_within_it(run, capsys):
     assert lines[0].startswith("MLP, 301,066 parameters; Digits, 1,294 training and 144 validation")
 
 
+def test_an_epoch_without_validation_shows_no_scores_of_another(run, capsys):
+    run("--epochs=3", "--check_val_every_n_epoch=2", "--no_test")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
+    assert ["val/acc" in line for line in lines] == [False, True, False]
+
+
 def test_it_can_be_turned_off_and_replaced(run, capsys):
     run("--epochs=1", "--no_test", "--enable_progress_bar=false")
     assert "epoch" not in capsys.readouterr().out
