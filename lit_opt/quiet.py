@@ -22,7 +22,8 @@ IGNORED = [
 # What Lightning logs at every run.
 ROUTINE = re.compile(
     r"💡|Seed set to|available: |Loading `train_dataloader`|`Trainer.fit` stopped"
-    r"|Restor(ing|ed)|Loaded model weights|fast_dev_run|LOCAL_RANK|distributed|GLOBAL_RANK|^-+\n"
+    r"|Restor(ing|ed)|Loaded model weights|fast_dev_run|was configured so"
+    r"|Mixed Precision|LOCAL_RANK|distributed|GLOBAL_RANK|^-+\n"
 )
 
 
