@@ -108,6 +108,8 @@ def _fail(error: Exception) -> NoReturn:
     if "loading state_dict" in str(error):
         reason = " ".join(str(error).split()[:60])
         error = UserError(f"the checkpoint's weights do not fit --net: {reason}"[:400])
+    if "No supported gpu backend" in str(error):
+        error = UserError("there is no GPU that torch can use here; set --accelerator auto or cpu")
     usage = isinstance(error, UserError) or type(error).__name__ == "MisconfigurationException"
     text = "\n".join(str(error).strip().splitlines()[:4]) or type(error).__name__
     if not usage:

@@ -16,10 +16,13 @@ from lit_opt.options import Options
 
 
 def config_label(words: list[str]) -> str | None:
-    """The stem of the last `--config`, after which an unnamed run is called."""
+    """What an unnamed run is called: after the last `--config`, or the run that it is of."""
     files = [b for a, b in pairwise(words) if a in ("--config", "-c")]
     files += [word.partition("=")[2] for word in words if word.startswith("--config=")]
-    return Path(files[-1]).stem if files else None
+    if not files:
+        return None
+    path = Path(files[-1]).absolute()
+    return path.parent.name if path.stem == "config" else path.stem
 
 
 def checkpoint_layer(path: Path, options: Options) -> dict[str, Any]:

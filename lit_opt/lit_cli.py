@@ -99,7 +99,7 @@ class LitCLI(LightningCLI):
         actions = self._parser(command)._actions
         options = Options(o.lstrip("-") for a in actions for o in (a.dest, *a.option_strings))
         flags = expand_flags(words, options)
-        layers: list[dict[str, Any]] = [] if words != args or command != "fit" else [{"test": True}]
+        layers: list[dict[str, Any]] = [{"test": True}] if words == args else []
         config = parse_layers(parser, command, layers, flags)
         if config.ckpt_path:
             layers.append(checkpoint_layer(Path(config.ckpt_path), options))
@@ -193,9 +193,9 @@ class LitCLI(LightningCLI):
 
     def _config_yaml(self) -> str:
         config = self.config[self.subcommand].clone()
-        sizes, net = self.implied["model"]["net"]["init_args"], config.model.net.init_args
-        for key in [key for key in sizes if _plain(net[key]) == sizes[key]]:
-            net.pop(key)  # so that another data set brings its own
+        sizes, net = self.implied["model"]["net"]["init_args"], config.model.net
+        for key in [key for key in sizes if _plain(net.init_args[key]) == sizes[key]]:
+            net.init_args.pop(key)  # so that another data set brings its own
         for key in OF_THE_COMMAND:
             config.pop(key, None)
         text = self._parser(self.subcommand).dump(config, skip_none=False, skip_validation=True)

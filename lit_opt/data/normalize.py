@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_CHUNK = 4096  # samples
+_CHUNK = 2**25  # bytes read at once
 
 
 def mean_std(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -23,7 +23,7 @@ def mean_std(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
 def _image_moments(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance (C,) from the 256-bin histogram of every channel: exact, no float copy."""
     histogram = torch.zeros(x.shape[1], 256, dtype=torch.float64)
-    for chunk in torch.split(rows, _CHUNK):
+    for chunk in torch.split(rows, max(1, _CHUNK // x[0].numel())):
         images = x.index_select(0, chunk)
         for c in range(x.shape[1]):
             histogram[c] += torch.bincount(images[:, c].flatten(), minlength=256)
