@@ -101,36 +101,33 @@ def build_schedulers(
         raise UserError(f"--warmup is a fraction of the run in [0, 1), got {warmup}")
     if interval not in (None, "step", "epoch"):
         raise UserError(f"--scheduler_interval is step or epoch, got {interval}")
-    pairs: list[tuple[LRScheduler, str]]
     cls, given = (None, {}) if spec is None else parse(spec, "scheduler", LRScheduler)
     if cls in _REFUSED:
         raise UserError(f"--scheduler {cls.__name__} {_REFUSED[cls]}")
+    if cls is lr_scheduler.ReduceLROnPlateau:
+        given = {"mode": mode, **given}
+        if interval == "step":
+            raise UserError("ReduceLROnPlateau follows epochs; drop --scheduler_interval")
     if cls is None or cls in _FACTORS:
-        pairs = [(ramp, "step") for ramp in _ramps(optimizer, total_steps, warmup)]
+        pairs: list[tuple[LRScheduler, str]] = [
+            (ramp, "step") for ramp in _ramps(optimizer, total_steps, warmup)
+        ]
         if cls:
-            if cls is lr_scheduler.ReduceLROnPlateau:
-                given = {"mode": mode, **given}
-                if interval == "step":
-                    raise UserError("ReduceLROnPlateau follows epochs; drop --scheduler_interval")
-            scheduler = construct(cls, "scheduler", optimizer, given, {})
-            pairs.append((scheduler, interval or "epoch"))
+            pairs.append((construct(cls, "scheduler", optimizer, given, {}), interval or "epoch"))
     else:
         unit = interval or ("step" if cls in _HORIZON else "epoch")
         length = total_steps if unit == "step" else max_epochs
         pairs = [(_fitted(cls, given, optimizer, lr, length, warmup), unit)]
-    return [
-        {
-            "scheduler": scheduler,
-            "interval": unit,
-            "frequency": validate_every if _is_plateau(scheduler) else 1,
-            "monitor": monitor,
-        }
-        for scheduler, unit in pairs
-    ]
+    return [_config(scheduler, unit, monitor, validate_every) for scheduler, unit in pairs]
 
 
-def _is_plateau(scheduler: LRScheduler) -> bool:
-    return isinstance(scheduler, lr_scheduler.ReduceLROnPlateau)
+def _config(
+    scheduler: LRScheduler, interval: str, monitor: str, validate_every: int
+) -> dict[str, Any]:
+    is_plateau = isinstance(scheduler, lr_scheduler.ReduceLROnPlateau)
+    frequency = validate_every if is_plateau else 1
+    config = {"scheduler": scheduler, "interval": interval, "frequency": frequency}
+    return {**config, "monitor": monitor}
 
 
 def finished(scheduler: Any) -> bool:

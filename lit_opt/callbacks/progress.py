@@ -44,8 +44,7 @@ class EpochLines(ProgressBar):
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         if self._enabled:
-            text = " ".join(map(str, args))
-            self._bar.console.print(text, highlight=False) if self._bar else print(text, flush=True)
+            print(*args, flush=True)  # rich keeps it above a running bar
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         net = getattr(pl_module, "net", pl_module)
@@ -56,10 +55,8 @@ class EpochLines(ProgressBar):
         self.print(f"{type(net).__name__}, {size:,} parameters{about}; on {device}")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._enabled and sys.stderr.isatty():
-            from rich.console import Console
-
-            self._bar = Progress(console=Console(stderr=True), transient=True)
+        if self._enabled and sys.stdout.isatty():
+            self._bar = Progress(transient=True)
             self._task = self._bar.add_task("", total=None)
             self._bar.start()
 

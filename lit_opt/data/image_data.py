@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
 
 from lit_opt.data.augment import mix, random_crop, random_erase, random_flip
 from lit_opt.data.checks import check_fit, check_number, check_split
@@ -17,6 +16,7 @@ from lit_opt.data.normalize import Normalize
 from lit_opt.data.sources import Digits, Source
 from lit_opt.data.split import split_indices
 from lit_opt.errors import UserError
+from lit_opt.hparams import objects
 
 
 class ImageData(LightningDataModule):
@@ -66,10 +66,7 @@ class ImageData(LightningDataModule):
         check_number("mixup", mixup, 0)
         check_number("cutmix", cutmix, 0)
         check_number("num_workers", num_workers, 0)
-        # The CLI hands over plain config values; in Python `dataset` is an object, which no
-        # checkpoint should hold.
-        in_python = _given_hyperparameters.get() is None
-        self.save_hyperparameters(ignore=["dataset"] if in_python else None)
+        self.save_hyperparameters(ignore=objects("dataset"))
         self.source = dataset or Digits()
         self.data_dir = Path(data_dir).expanduser()
         self.batch_size = batch_size
