@@ -12,14 +12,12 @@ import contextlib
 import io
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
 from lit_opt.quiet import quiet_loggers, quiet_warnings
 
 quiet_warnings()
