@@ -149,7 +149,7 @@ def test_mistakes_are_told_in_four_lines_and_exit_with_2(fails, words, named):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
 def test_a_gpu_that_is_not_there_is_a_usage_error(fails):
-    assert "gpu" in fails("--accelerator", "gpu")
+    assert "there is no GPU" in fails("--accelerator", "gpu")
 
 
 def test_a_failed_run_exits_with_1_and_names_the_exception(fails, monkeypatch):
