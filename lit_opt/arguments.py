@@ -16,6 +16,7 @@ import yaml
 from jsonargparse import get_loader
 
 from lit_opt.errors import UserError
+from lit_opt.names import nearest, plain
 from lit_opt.options import Options, is_flag
 
 # Options whose value may be the bare name of a class, and the module that has it.
@@ -122,12 +123,11 @@ def expand_class(name: str, value: Any) -> Any:
 
 def find_class(option: str, wanted: str) -> str:
     """Import path of the class that `wanted` names, whatever its case: `nll`, `cross_entropy`."""
-    known = {_plain(name): path for home in CLASSES[option] for name, path in classes_in(home)}
-    if _plain(wanted) in known:
-        return known[_plain(wanted)]
-    names = {plain: path.rpartition(".")[2] for plain, path in known.items()}
-    near = difflib.get_close_matches(_plain(wanted), list(names), n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(names[n] for n in near)}?" if near else ""
+    known = {plain(name): path for home in CLASSES[option] for name, path in classes_in(home)}
+    if plain(wanted) in known:
+        return known[plain(wanted)]
+    near = nearest(wanted, [path.rpartition(".")[2] for path in known.values()])
+    hint = f"did you mean {' or '.join(near)}?" if near else ""
     raise UserError(
         f"--{option.split('.')[1]}: no {wanted!r} in {' or '.join(CLASSES[option])}; {hint}\n"
         "a class of your own is given by its import path: my_module.MyClass"
@@ -140,10 +140,6 @@ def classes_in(home: str) -> Iterator[tuple[str, str]]:
         own = inspect.isclass(value) and value.__module__.startswith(home) and name[0] != "_"
         if own and (home != "torch.nn" or name.endswith("Loss")):
             yield name, f"{home}.{name}"
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("_", "").removesuffix("loss")
 
 
 def dump(value: Any) -> str:

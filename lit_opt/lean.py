@@ -39,8 +39,7 @@ class LeanModule(pl.LightningModule):
     @property
     def may_fuse(self) -> bool:
         """Whether fused optimizers may be used; with a GradScaler they refuse clipping."""
-        precision = self._trainer.precision_plugin if self._trainer else None
-        return getattr(precision, "scaler", None) is None
+        return self._trainer is None or not _scales(self._trainer)
 
     @property
     def validate_every(self) -> int:
@@ -82,13 +81,17 @@ def _is_plain(trainer: Any, module: pl.LightningModule, optimizer: torch.optim.O
             and not isinstance(optimizer, torch.optim.LBFGS)
             and type(trainer.strategy) is SingleDeviceStrategy
             and type(trainer.precision_plugin) in (Precision, MixedPrecision)
-            and getattr(trainer.precision_plugin, "scaler", None) is None
+            and not _scales(trainer)
             and not trainer.gradient_clip_val
             and isinstance(trainer.profiler, PassThroughProfiler)
             and not any(_watches(hook) for hook in [*trainer.callbacks, module])
         )
         known = module.__dict__["_plain_step"] = (optimizer, plain)
     return known[1]
+
+
+def _scales(trainer: Any) -> bool:
+    return getattr(trainer.precision_plugin, "scaler", None) is not None
 
 
 def _watches(hooks: Any) -> bool:

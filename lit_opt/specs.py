@@ -5,7 +5,6 @@ without its LR (`adam`, `cosine_annealing`, `OneCycleLR`), or the import path of
 own. The other keys are the class's arguments. What the user must mend raises `UserError`.
 """
 
-import difflib
 import inspect
 import pkgutil
 from collections.abc import Iterable, Mapping
@@ -15,6 +14,7 @@ import torch
 from torch.optim import lr_scheduler
 
 from lit_opt.errors import UserError
+from lit_opt.names import nearest, plain
 
 Spec = str | Mapping[str, Any]
 
@@ -36,25 +36,20 @@ def _find(name: str, flag: str, base: type) -> type[Any]:
             raise UserError(f"--{flag} {name} is no subclass of {base.__name__}")
         return cls
     known = {
-        _plain(key): value
+        plain(key): value
         for key, value in {**vars(torch.optim), **vars(lr_scheduler)}.items()
         if isinstance(value, type) and issubclass(value, base) and value is not base
     }
-    if _plain(name) not in known:
+    if plain(name) not in known:
         near = _nearest(name, [cls.__name__ for cls in known.values()])
         raise UserError(f"no {flag} is called {name!r}; set --{flag} to {near} or an import path")
-    return known[_plain(name)]
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("_", "").removesuffix("lr")
+    return known[plain(name)]
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:
     """Up to three names like `name`; all, if none is."""
-    by_plain = {_plain(known): known for known in names}
-    near = difflib.get_close_matches(_plain(name), by_plain, cutoff=0.5)
-    return ", ".join([by_plain[key] for key in near] or sorted(by_plain.values()))
+    names = set(names)
+    return ", ".join(nearest(name, sorted(names)) or sorted(names))
 
 
 def construct(
