@@ -4,7 +4,7 @@ Each short cut steps aside where it would change what Lightning does.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -15,6 +15,8 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from lit_opt.data.loader import Batch, Group
+from lit_opt.fused import check_group, planned_steps, run_early_steps
 from lit_opt.optim import finished
 
 
@@ -25,6 +27,23 @@ class NoProfiler(PassThroughProfiler):
 
     def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
         return self._nothing
+
+
+STEP_HOOKS = (
+    "on_train_batch_start",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_train_batch_end",
+)
+
+
+def hide_idle_hooks(callbacks: Iterable[pl.Callback]) -> None:
+    """Lightning calls each hook of each callback in every step, unless the hook is None."""
+    for callback in callbacks:
+        for hook in STEP_HOOKS:
+            if not is_overridden(hook, callback, pl.Callback):
+                setattr(callback, hook, None)
 
 
 class LeanModule(pl.LightningModule):
@@ -57,6 +76,23 @@ class LeanModule(pl.LightningModule):
         """A fitted schedule stays at its end where a smaller batch size has made the run longer."""
         if not finished(scheduler):
             super().lr_scheduler_step(scheduler, metric)
+
+    @property
+    def planned_steps(self) -> float:
+        """All optimizer steps of the training, infinite where it has no end."""
+        return planned_steps(self.trainer)
+
+    def begin_group(self, group: Group) -> Batch:
+        """Trains on all batches of a group but the last, which it returns."""
+        check_group(self.trainer, _is_plain(self.trainer, self, self.trainer.optimizers[0]))
+        return run_early_steps(self.trainer, self, group)
+
+    def optimizer_zero_grad(
+        self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer
+    ) -> None:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
 
     def optimizer_step(
         self,

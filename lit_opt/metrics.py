@@ -29,8 +29,8 @@ class MeanLoss(Metric):
 
     def update(self, loss: Tensor, target: Tensor) -> None:
         """`loss: float ()`, of this batch; `target: (B, …)`."""
-        self.loss_sum += loss.detach() * (1 if self.summed else len(target))
-        self.total += len(target)
+        self.loss_sum.add_(loss.detach(), alpha=1 if self.summed else len(target))
+        self.total.add_(len(target))
 
     def compute(self) -> Tensor:
         return self.loss_sum / self.total
@@ -56,8 +56,8 @@ class Accuracy(Metric):
     def update(self, preds: Tensor, target: Tensor) -> None:
         """`preds: float (B, C)` logits; `target: int64 (B,)` or `float (B, C)`."""
         labels = target if target.dim() == 1 else target.argmax(1)
-        self.correct += (preds.argmax(1) == labels).sum()
-        self.total += len(labels)
+        self.correct.add_((preds.argmax(1) == labels).sum())
+        self.total.add_(len(labels))
 
     def compute(self) -> Tensor:
         return self.correct / self.total

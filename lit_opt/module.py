@@ -95,9 +95,7 @@ class LitModule(LeanModule):
         scores.reset()
 
     def configure_optimizers(self) -> Any:
-        return self.optimizers_for(
-            self.trainer.estimated_stepping_batches, self.trainer.max_epochs or -1
-        )
+        return self.optimizers_for(self.planned_steps, self.trainer.max_epochs or -1)
 
     def optimizers_for(self, total_steps: float, max_epochs: int) -> Any:
         """The optimizer, and the scheduler for a training of `total_steps` optimizer steps."""

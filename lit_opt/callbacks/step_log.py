@@ -25,9 +25,9 @@ class StepLog(Callback):
     ) -> None:
         settings: Any = trainer
         every, step = settings.log_every_n_steps, trainer.global_step
-        if not every or step == self._step or step % every or not trainer.loggers:
+        before, self._step = self._step, step
+        if not every or step // every == before // every or not trainer.loggers:
             return
-        self._step = step
         values = {
             # Lightning divides the loss for the accumulation of gradients.
             "train/loss_step": float(outputs["loss"]) * trainer.accumulate_grad_batches,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
+from torch import Tensor
 
 from lit_opt.data.augment import mix, random_crop, random_erase, random_flip
 from lit_opt.data.checks import check_fit, check_number, check_split
-from lit_opt.data.loader import Batch, Batches, EpochSampler, LazyLoader, as_is
+from lit_opt.data.loader import Batch, Batches, EpochSampler, Group, LazyLoader, as_is
 from lit_opt.data.normalize import Normalize
 from lit_opt.data.sources import Digits, Source
 from lit_opt.data.split import split_indices
@@ -39,6 +41,8 @@ class ImageData(LightningDataModule):
         mixup: alpha of MixUp's Beta(alpha, alpha), in training; 0 for none.
         cutmix: alpha of CutMix's Beta(alpha, alpha), in training; 0 for none.
         num_workers: loader processes; batches are one indexing, so 0 is usually fastest.
+        steps_per_execution: optimizer steps that Lightning sees as one, for small nets: the weights
+            are the same, callbacks and --limit_train_batches count groups of that many.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class ImageData(LightningDataModule):
         mixup: float = 0.0,
         cutmix: float = 0.0,
         num_workers: int = 0,
+        steps_per_execution: int = 1,
     ) -> None:
         super().__init__()
         check_number("batch_size", batch_size, 1)
@@ -66,6 +71,7 @@ class ImageData(LightningDataModule):
         check_number("mixup", mixup, 0)
         check_number("cutmix", cutmix, 0)
         check_number("num_workers", num_workers, 0)
+        check_number("steps_per_execution", steps_per_execution, 1)
         self.save_hyperparameters(ignore=objects("dataset"))
         self.source = dataset or Digits()
         self.data_dir = Path(data_dir).expanduser()
@@ -80,10 +86,14 @@ class ImageData(LightningDataModule):
         self.mixup = mixup
         self.cutmix = cutmix
         self.num_workers = num_workers
+        self.steps_per_execution = steps_per_execution
         self._mixes = mixup > 0 or cutmix > 0
         self.will_test = False  # then bad test data is found before the training
         self._prepared = False
         self._splits: dict[str, Batches] = {}
+        self._feeding: LazyLoader | None = None
+        self._position: dict[str, int] = {}  # of a checkpoint, for the next training loader
+        self._copies: dict[int, Tensor] = {}  # on the GPU, by the id of the tensor here
 
     # What the net must fit; reads the training set only if the source doesn't state it.
 
@@ -182,7 +192,13 @@ class ImageData(LightningDataModule):
     # Loading.
 
     def train_dataloader(self) -> LazyLoader:
-        return self._loader("train", self.batch_size, shuffle=True)
+        loader = self._loader("train", self.batch_size, shuffle=True)
+        loader.group = self.steps_per_execution
+        if self._position:
+            loader.load_state_dict(self._position)
+            self._position = {}
+        self._feeding = loader
+        return loader
 
     def val_dataloader(self) -> LazyLoader | list[LazyLoader]:
         return self._loader("val", self.eval_batch_size) if "val" in self._splits else []
@@ -195,11 +211,13 @@ class ImageData(LightningDataModule):
         return self.test_dataloader()
 
     def _loader(self, split: str, batch_size: int, shuffle: bool = False) -> LazyLoader:
-        world_size, rank, on_gpu = 1, 0, False
+        world_size, rank, device = 1, 0, torch.device("cpu")
         if self.trainer is not None:
             world_size, rank = self.trainer.world_size, self.trainer.global_rank
-            on_gpu = self.trainer.strategy.root_device.type == "cuda"
+            device = self.trainer.strategy.root_device
         data = self._splits[split]
+        if device.type == "cuda" and self.num_workers == 0:
+            data = self._on_gpu(data, device)
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # set by seed_everything
         return LazyLoader(
             data,
@@ -208,12 +226,38 @@ class ImageData(LightningDataModule):
             collate_fn=as_is,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
-            pin_memory=on_gpu,
+            pin_memory=device.type == "cuda" and not data.x.is_cuda,
             # Each iter() draws a number; from torch's own generator it would change dropout.
             generator=torch.Generator(),
         )
 
-    # Every step, on the device.
+    # Lightning restores a loader's own state only if nobody has asked for the loader before.
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._feeding.state_dict() if self._feeding else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._position = state_dict
+
+    def _on_gpu(self, data: Batches, device: torch.device) -> Batches:
+        """There it is indexed without a copy a step; unless it takes over half of what is free."""
+        free, _ = torch.cuda.mem_get_info(device)
+        if data.x.nbytes > free // 2 and id(data.x) not in self._copies:
+            return data
+        for tensor in (data.x, data.y):  # splits share them
+            if id(tensor) not in self._copies:
+                self._copies[id(tensor)] = tensor.to(device)
+        x, y = self._copies[id(data.x)], self._copies[id(data.y)]
+        return Batches(x, y, data.rows.to(device))
+
+    # Every step; `on_after_batch_transfer` on the device.
+
+    def on_before_batch_transfer(self, batch: Batch | Group, dataloader_idx: int) -> Batch:
+        if not isinstance(batch, Group):
+            return batch
+        module: Any = self.trainer and self.trainer.lightning_module
+        last: Batch = module.begin_group(batch)
+        return last
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         x, y = batch

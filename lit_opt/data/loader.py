@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
+from math import ceil
 from typing import Any
+from zlib import crc32
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from lit_opt.errors import UserError
+
 Batch = tuple[Tensor, Tensor]
+# What the position inside an epoch depends on, in the words of the command line.
+SIZES = {
+    "batch_size": "--batch_size",
+    "world_size": "--devices x --num_nodes",
+    "samples": "a training set of",
+    "group": "--steps_per_execution",
+}
 
 
 class Batches(Dataset[Batch]):
@@ -26,9 +38,9 @@ class Batches(Dataset[Batch]):
         row = self.rows[index]
         return self.x[row], self.y[row]
 
-    def __getitems__(self, indices: list[int]) -> Batch:
+    def __getitems__(self, indices: list[int] | Tensor) -> Batch:
         # index_select takes an eighth of the time of x[rows].
-        rows = self.rows.index_select(0, torch.tensor(indices))
+        rows = self.rows.index_select(0, torch.as_tensor(indices))
         return self.x.index_select(0, rows), self.y.index_select(0, rows)
 
 
@@ -47,25 +59,109 @@ class EpochSampler(DistributedSampler[int]):
         # DistributedSampler would pad the evaluation to the same number on every rank.
         mine = len(range(rank, self.size, num_replicas))
         self.num_samples = self.size // num_replicas if shuffle else mine
+        self.skipped = 0  # samples of this rank that an interrupted epoch has seen
 
-    def __iter__(self) -> Iterator[int]:
+    def order(self) -> Tensor:
+        """This rank's indices in this epoch, int64."""
         order = torch.arange(self.size)
         if self.shuffle:
             # Not seed + epoch: neighbouring seeds would share orders. A generator uses 32 bits.
             mixed = (1_000_003 * self.seed + self.epoch) % 2**32
             order = torch.randperm(self.size, generator=torch.Generator().manual_seed(mixed))
-        yield from order[self.rank :: self.num_replicas][: self.num_samples].tolist()
+        return order[self.rank :: self.num_replicas][self.skipped : self.num_samples]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.order().tolist())
+
+
+class Group(list[Batch]):
+    """Batches whose optimizer steps are run in one go; each begins with `loader.begin_step`."""
+
+    loader: LazyLoader
 
 
 class LazyLoader(DataLoader[Batch]):
-    """Starts at the first batch, not at `iter()`.
+    """Starts at the first batch, not at `iter()`, and goes on inside an epoch after a resume.
 
     Lightning calls `iter()` before `set_epoch`; workers would have fetched the batches of the wrong
-    epoch by then (Lightning issue 21938).
+    epoch by then (Lightning issue 21938). Lightning saves and restores `state_dict`.
+
+    Shuffled (training), it seeds torch for every step: augmentation and dropout are the same after
+    a resume, however often a run is validated, and different on every rank.
     """
 
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        yield from super().__iter__()
+    sampler: EpochSampler
+    group = 1  # batches handed over at once
+    batch = 0  # of the epoch, handed over so far
+    _resumed: dict[str, int] | None = None
+
+    def __len__(self) -> int:
+        return ceil(self.steps / self.group)
+
+    @property
+    def steps(self) -> int:
+        """Batches an epoch."""
+        return super().__len__()
+
+    def __iter__(self) -> Iterator[Batch | Group]:  # type: ignore[override]
+        self.batch = self._first_batch()
+        self.sampler.skipped = self.batch * (self.batch_size or 0)
+        batches = self._batches()
+        while group := Group(islice(batches, self.group - self.batch % self.group)):
+            group.loader = self
+            yield group if self.group > 1 else self.begin_step(group[0])
+
+    def begin_step(self, batch: Batch) -> Batch:
+        """Counts the batch and, in training, seeds torch for its step."""
+        if self.sampler.shuffle:
+            place = (self.sampler.seed, self.sampler.epoch, self.batch, self.sampler.rank)
+            seed_step(crc32(repr(place).encode()))
+        self.batch += 1
+        return batch
+
+    def _batches(self) -> Iterator[Batch]:
+        if self.num_workers or self.pin_memory or self.batch_size is None:
+            yield from super().__iter__()
+        else:  # what DataLoader does around its fetching costs more than the fetching
+            data: Any = self.dataset
+            order = self.sampler.order().to(data.rows.device)
+            yield from map(data.__getitems__, torch.split(order, self.batch_size))
+
+    def _first_batch(self) -> int:
+        state, self._resumed = self._resumed, None
+        if state is None or state["epoch"] != self.sampler.epoch:
+            return 0
+        now = self.state_dict()
+        for key, flag in SIZES.items():
+            if state[key] != now[key]:
+                raise UserError(
+                    f"the checkpoint was written inside epoch {state['epoch'] + 1}, with {flag} "
+                    f"{state[key]}; now it is {now[key]}.\n"
+                    f"Continue with {state[key]}; only between epochs can it change"
+                )
+        return state["batch"]
+
+    def state_dict(self) -> dict[str, int]:
+        return {
+            "epoch": self.sampler.epoch,
+            "batch": self.batch,
+            "batch_size": self.batch_size or 0,
+            "world_size": self.sampler.num_replicas,
+            "samples": self.sampler.size,
+            "group": self.group,
+        }
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self._resumed = state
+
+
+def seed_step(seed: int) -> None:
+    """`torch.manual_seed` would take a hundred times as long."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed(seed)
+    elif torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)
 
 
 def as_is(batch: Any) -> Any:

@@ -1,0 +1,84 @@
+"""Optimizer steps that Lightning doesn't see one by one: `--steps_per_execution`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Checkpoint
+
+from lit_opt.data.loader import Batch, Group, LazyLoader
+from lit_opt.errors import UserError
+
+HOW = "--steps_per_execution"
+
+
+def planned_steps(trainer: pl.Trainer) -> float:
+    """All optimizer steps of the training, infinite where it has no end."""
+    planned: float = trainer.estimated_stepping_batches
+    loader = trainer.train_dataloader
+    if not isinstance(loader, LazyLoader) or loader.group == 1:
+        return planned
+    epochs = trainer.max_epochs or -1
+    ends = [loader.steps * epochs] if epochs > 0 else []
+    ends += [trainer.max_steps] if trainer.max_steps > 0 else []
+    return min(ends, default=planned)
+
+
+def check_group(trainer: Any, plain: bool) -> None:
+    """What needs Lightning between two steps, or counts its batches, can't be had."""
+    reasons = {
+        f"accumulate_grad_batches {trainer.accumulate_grad_batches}": (
+            trainer.accumulate_grad_batches == 1
+        ),
+        f"limit_train_batches {trainer.limit_train_batches}": isinstance(trainer.limit_train_batches, float) and trainer.limit_train_batches == 1.0,
+        f"val_check_interval {trainer.val_check_interval}": trainer.val_check_interval == 1.0,
+        "overfit_batches": not trainer.overfit_batches,
+        "more than one device, fp16-mixed, gradient clipping, LBFGS, a profiler or a callback "
+        "that watches the gradients": plain,
+        "a scheduler that steps less often than the optimizer": all(
+            config.interval == "epoch" or config.frequency == 1
+            for config in trainer.lr_scheduler_configs
+        ),
+    }
+    for what, fine in reasons.items():
+        if not fine:
+            raise UserError(f"{HOW} can't go with {what}; set it to 1")
+
+
+def run_early_steps(trainer: Any, module: Any, group: Group) -> Batch:
+    """Takes the steps of all batches but the last, which is Lightning's; returns that one.
+
+    Lightning's counts of optimizer steps are kept right, schedulers and callbacks are called.
+    """
+    room = trainer.max_steps - trainer.global_step if trainer.max_steps > 0 else len(group)
+    *early, last = group[:room]
+    for batch in map(group.loader.begin_step, early):
+        _step(trainer, module, trainer.strategy.batch_to_device(batch, dataloader_idx=0))
+    return group.loader.begin_step(last)
+
+
+def _step(trainer: Any, module: Any, batch: Batch) -> None:
+    loop = trainer.fit_loop.epoch_loop
+    optimizer = trainer.optimizers[0]
+    batch_idx = loop.batch_idx + 1
+    _call(trainer, "on_train_batch_start", batch, batch_idx)
+    with trainer.precision_plugin.train_step_context():
+        output = module.training_step(batch, batch_idx)
+    loss = output["loss"] if isinstance(output, Mapping) else output
+    module.optimizer_zero_grad(trainer.current_epoch, batch_idx, optimizer)
+    _call(trainer, "on_before_backward", loss)
+    loss.backward()
+    optimizer.step()
+    loop.automatic_optimization.optim_progress.optimizer.step.increment_ready()
+    loop.automatic_optimization.optim_progress.optimizer.step.increment_completed()
+    loop._batches_that_stepped += 1  # the loggers' step
+    loop.update_lr_schedulers("step", update_plateau_schedulers=False)
+    _call(trainer, "on_train_batch_end", {"loss": loss.detach()}, batch, batch_idx)
+
+
+def _call(trainer: Any, hook: str, *args: Any) -> None:
+    """Calls the hook, if any, of the callbacks; checkpoints wait for the end of the group."""
+    for callback in trainer.callbacks:
+        method = getattr(callback, hook)
+        if method is not None and not isinstance(callback, Checkpoint):
+            method(trainer, trainer.lightning_module, *args)
