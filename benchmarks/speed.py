@@ -1,15 +1,18 @@
 """A training epoch of lit-opt beside a bare loop, the tutorial's and Lightning as documented.
 
     taskset -c 0 python benchmarks/speed.py --data_dir data --rounds 7
+    python benchmarks/speed.py --nets MLP ConvNet --threads 1 2
 
-Every variant runs once a round; the table gives medians over the rounds of the time against the
-bare loop's in the same round, with the smallest and the largest, and the bare loop's µs a sample.
-Fashion-MNIST from `data_dir`, or made-up files of its shape where it is absent.
+Every variant runs once a round, in the same process; the table gives medians over the rounds of the
+time against the bare loop's in the same round, with the smallest and the largest, and the bare
+loop's µs a sample. The last line is for an epoch with validation and test. On a GPU, if there is
+one. Fashion-MNIST from `data_dir`, or made-up files of its shape where it is absent.
 """
 
 import argparse
 import contextlib
 import io
+import itertools
 import os
 import statistics
 import tempfile
@@ -36,15 +39,18 @@ from lit_opt.cli import main as lit_opt
 quiet_loggers()
 LR = 0.01
 Setting = argparse.Namespace
+Variant = Callable[[Setting, nn.Module], float]
 
 
 def bare(s: Setting, net: nn.Module) -> float:
     """In-memory tensors, fused SGD, the same counts as lit-opt; nothing else."""
-    images, labels = s.images, s.labels
+    net = net.to(s.device, memory_format=torch.contiguous_format)
+    images, labels = s.images.to(s.device), s.labels.to(s.device)
     optimizer = torch.optim.SGD(net.parameters(), lr=LR, fused=True)
-    correct, loss_sum = torch.tensor(0), torch.tensor(0.0)
+    correct = torch.tensor(0, device=s.device)
+    loss_sum = torch.tensor(0.0, device=s.device)
     began = time.perf_counter()
-    for rows in torch.randperm(len(labels)).split(s.batch_size):
+    for rows in torch.randperm(len(labels), device=s.device).split(s.batch_size):
         x = images.index_select(0, rows).float().mul(1 / 90).add_(-0.8)
         y = labels.index_select(0, rows)
         logits = net(x)
@@ -54,23 +60,45 @@ def bare(s: Setting, net: nn.Module) -> float:
         optimizer.step()
         correct += (logits.argmax(1) == y).sum()
         loss_sum += loss.detach() * len(y)
+    correct.item()
     return time.perf_counter() - began
 
 
-def tutorial(s: Setting, net: nn.Module) -> float:
+def tutorial(s: Setting, net: nn.Module, scored: bool = False) -> float:
     """torchvision's data set, ToTensor and a DataLoader, as in the tutorial."""
-    data = Subset(FashionMNIST(s.data_dir, transform=ToTensor()), range(s.samples))
-    loader = DataLoader(data, s.batch_size, shuffle=True)
+    train = FashionMNIST(s.data_dir, transform=ToTensor())
+    loader = DataLoader(Subset(train, range(s.samples)), s.batch_size, shuffle=True)
+    net = net.to(s.device)
     optimizer = torch.optim.SGD(net.parameters(), lr=LR)
     cost_function = nn.CrossEntropyLoss()
     began = time.perf_counter()
     for inputs, labels in loader:
         net.train()
         optimizer.zero_grad()
-        loss = cost_function(net(inputs), labels)
+        loss = cost_function(net(inputs.to(s.device)), labels.to(s.device))
         loss.backward()
         optimizer.step()
+    if scored:
+        test = FashionMNIST(s.data_dir, train=False, transform=ToTensor())
+        _score(s, net, DataLoader(Subset(train, range(54_000, 60_000)), s.batch_size))
+        _score(s, net, DataLoader(test, s.batch_size))
+    loss.item()
     return time.perf_counter() - began
+
+
+def _score(s: Setting, net: nn.Module, loader: DataLoader[Any]) -> None:
+    net.eval()
+    loss = correct = 0.0
+    with torch.no_grad():
+        for inputs, labels in loader:
+            inputs, labels = inputs.to(s.device), labels.to(s.device)
+            outputs = net(inputs)
+            loss += F.cross_entropy(outputs, labels).item()
+            correct += (outputs.argmax(1) == labels).float().sum().item()
+
+
+def tutorial_scored(s: Setting, net: nn.Module) -> float:
+    return tutorial(s, net, scored=True)
 
 
 class Documented(pl.LightningModule):
@@ -94,21 +122,21 @@ class Documented(pl.LightningModule):
 
 
 class EpochTime(pl.Callback):
-    seconds = 0.0
+    began = seconds = 0.0
 
     def on_train_epoch_start(self, *_: Any) -> None:
-        self.began = time.perf_counter()
+        EpochTime.began = time.perf_counter()
 
     def on_train_epoch_end(self, *_: Any) -> None:
-        EpochTime.seconds = time.perf_counter() - self.began
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        EpochTime.seconds = time.perf_counter() - EpochTime.began
 
 
 def documented(s: Setting, net: nn.Module) -> float:
     data = Subset(FashionMNIST(s.data_dir, transform=ToTensor()), range(s.samples))
     with tempfile.TemporaryDirectory() as folder:
-        trainer = pl.Trainer(
-            accelerator="cpu", max_epochs=1, default_root_dir=folder, callbacks=[EpochTime()]
-        )
+        trainer = pl.Trainer(max_epochs=1, default_root_dir=folder, callbacks=[EpochTime()])
         trainer.fit(Documented(net), DataLoader(data, s.batch_size, shuffle=True))
     return EpochTime.seconds
 
@@ -116,39 +144,31 @@ def documented(s: Setting, net: nn.Module) -> float:
 def ours(s: Setting, net: nn.Module, *options: str) -> float:
     """The command line with all its defaults: progress, curves, checkpoints, exact scores."""
     with tempfile.TemporaryDirectory() as folder:
-        lit_opt(
-            [
-                *("--dataset=FashionMNIST", f"--data_dir={s.data_dir}", "--optimizer=SGD"),
-                *(f"--lr={LR}", f"--net={s.net}", f"--batch_size={s.batch_size}", "--epochs=1"),
-                f"--max_steps={len(s.labels) // s.batch_size}",
-                *(
-                    "--accelerator=cpu",
-                    "--no_test",
-                    "--limit_val_batches=0",
-                    f"--default_root_dir={folder}",
-                ),
-                f"--callbacks+={__name__}.EpochTime",
-                *options,
-            ]
+        words = (
+            f"--dataset FashionMNIST --data_dir {s.data_dir} --net {s.net} --optimizer SGD "
+            f"--lr {LR} --batch_size {s.batch_size} --max_epochs 1 "
+            f"--max_steps {len(s.labels) // s.batch_size} --default_root_dir {folder} "
+            f"--callbacks+ {__name__}.EpochTime"
         )
-    return EpochTime.seconds
+        scored = "--test" in options
+        unscored = [] if scored else ["--no_test", "--limit_val_batches", "0"]
+        lit_opt([*words.split(), *unscored, *options], allow=[__name__])
+        return time.perf_counter() - EpochTime.began if scored else EpochTime.seconds
 
 
-def ours_bf16(s: Setting, net: nn.Module) -> float:
-    return ours(s, net, "--precision=bf16-mixed")
+def with_options(*options: str) -> Variant:
+    return lambda s, net: ours(s, net, *options)
 
 
-def ours_in_groups(s: Setting, net: nn.Module) -> float:
-    return ours(s, net, "--steps_per_execution=8")
-
-
-VARIANTS: dict[str, Callable[[Setting, nn.Module], float]] = {
+VARIANTS: dict[str, Variant] = {
     "bare loop": bare,
     "tutorial": tutorial,
     "Lightning documented": documented,
     "lit-opt": ours,
-    "lit-opt, 8 steps in one": ours_in_groups,
-    "lit-opt bf16-mixed": ours_bf16,
+    "lit-opt, 8 steps in one": with_options("--steps_per_execution", "8"),
+    "lit-opt, bf16-mixed": with_options("--precision", "bf16-mixed"),
+    "tutorial, scored": tutorial_scored,
+    "lit-opt, scored": with_options("--test", "--val_check_interval", "1.0"),
 }
 
 
@@ -184,24 +204,30 @@ def measure(s: Setting) -> dict[str, list[float]]:
 def report(s: Setting, seconds: dict[str, list[float]]) -> None:
     micro = 1e6 * statistics.median(seconds["bare loop"]) / len(s.labels)
     print(
-        f"\n{s.net}, batch {s.batch_size}, {s.threads} thread(s); bare loop {micro:.0f} µs a sample"
+        f"\n{s.net}, batch {s.batch_size}, {s.thread} thread(s), {s.device}; "
+        f"bare loop {micro:.1f} µs a sample"
     )
-    for name, values in seconds.items():
-        ratios = [a / b for a, b in zip(values, seconds["bare loop"], strict=True)]
-        middle = statistics.median(ratios)
-        print(f"  {name:22} {middle:5.2f}   ({min(ratios):.2f} to {max(ratios):.2f})")
+    for name, values in list(seconds.items())[:-2]:
+        print(f"  {name:25} {ratio(values, seconds['bare loop'])}")
+    scored = ratio(seconds["tutorial, scored"], seconds["lit-opt, scored"])
+    print(f"  tutorial / lit-opt with validation and test {scored}", flush=True)
+
+
+def ratio(times: list[float], others: list[float]) -> str:
+    ratios = [a / b for a, b in zip(times, others, strict=True)]
+    return f"{statistics.median(ratios):5.2f}   ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data_dir", default="data")
-    parser.add_argument("--net", default="MLP", choices=["MLP", "ConvNet"])
+    parser.add_argument("--nets", nargs="+", default=["MLP"], help="MLP, ConvNet, ResNet9")
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[64, 256, 1024])
     parser.add_argument("--samples", type=int, default=12_288, help="a multiple of the batch sizes")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1])
     s = parser.parse_args()
-    torch.set_num_threads(s.threads)
+    s.device = "cuda" if torch.cuda.is_available() else "cpu"
     with tempfile.TemporaryDirectory() as folder:
         if not (Path(s.data_dir) / "FashionMNIST/raw").is_dir():
             make_data(Path(folder))
@@ -209,8 +235,9 @@ def main() -> None:
         s.data_dir = str(Path(s.data_dir).resolve())
         train = FashionMNIST(s.data_dir)
         s.images, s.labels = train.data[: s.samples, None], train.targets[: s.samples]
-        for batch_size in s.batch_sizes:
-            s.batch_size = batch_size
+        for case in itertools.product(s.threads, s.nets, s.batch_sizes):
+            s.thread, s.net, s.batch_size = case
+            torch.set_num_threads(s.thread)
             report(s, measure(s))
 
 

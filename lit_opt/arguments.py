@@ -28,6 +28,13 @@ CLASSES = {
 }
 # Options given as {"name": …, argument: …}; naming one anew drops the arguments of the old one.
 SPECS = {"model.optimizer", "model.scheduler"}
+# What an option means that stands without a value.
+SWITCHES = {
+    "test": ("test", "true"),
+    "no_test": ("test", "false"),
+    "compile": ("compile", "true"),
+    "resume": ("resume", "true"),
+}
 
 
 def expand_flags(argv: list[str], options: Options) -> list[str]:
@@ -38,12 +45,19 @@ def expand_flags(argv: list[str], options: Options) -> list[str]:
         if name == "config" and value is not None:
             value = dump(read_config(Path(value), options))
         elif value is not None and name in {*CLASSES, *SPECS}:
-            value = dump(expand_value(name, get_loader("yaml")(value)))
+            value = dump(expand_value(name, _parse(flag, value)))
         first = (name in CLASSES and name != "trainer.callbacks") or name in SPECS
         rank = 0 if name == "config" else 1 if first else 2
         name += "+" * flag.endswith("+")
         ranked.append((rank, f"--{name}" if value is None else f"--{name}={value}"))
     return [token for _, token in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def _parse(flag: str, value: str) -> Any:
+    try:
+        return get_loader("yaml")(value)
+    except yaml.YAMLError as error:
+        raise UserError(f"--{flag} {value} is not YAML: {' '.join(str(error).split())}") from None
 
 
 def _pairs(argv: list[str]) -> Iterator[tuple[str, str | None]]:
@@ -54,8 +68,8 @@ def _pairs(argv: list[str]) -> Iterator[tuple[str, str | None]]:
         if not is_flag(token):
             raise UserError(f"unexpected {token!r}; options are written --name value")
         flag, equals, value = token.lstrip("-").partition("=")
-        if flag in ("test", "no_test") and not equals and (not tokens or is_flag(tokens[0])):
-            yield "test", str(flag == "test").lower()
+        if flag in SWITCHES and not equals and (not tokens or is_flag(tokens[0])):
+            yield SWITCHES[flag]
         elif equals:
             yield flag, value
         else:

@@ -1,11 +1,12 @@
 """`main`: what `train.py` runs. Answers help and version, words errors, sets the exit code."""
 
 import sys
+from collections.abc import Iterable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NoReturn
 
-from lit_opt import __version__
-from lit_opt.errors import UserError
+from lit_opt import __version__, imports
+from lit_opt.errors import RunError, Stopped, UserError
 from lit_opt.options import check_names
 
 if TYPE_CHECKING:
@@ -40,11 +41,13 @@ options of every day (python train.py fit --help lists all; --model.lr is the fu
   --lr LR                0.001; learning rate, whatever the optimizer
   --scheduler NAME       none; any of torch.optim.lr_scheduler, stepped over the planned steps
   --warmup FRACTION      0; part of the steps in which lr rises from 0
+  --ema DECAY            none; 0.999 averages the weights: what is validated, tested and kept
   --dataset NAME         Digits; FashionMNIST, MNIST, KMNIST, EMNIST, CIFAR10, CIFAR100, ImageFolder
   --data_dir DIR         data; where files are looked for and downloaded to
   --batch_size N         64
   --callbacks+=NAME      one more callback, such as HalveWhenStuck, or EarlyStopping and then
                          --callbacks.monitor val/loss
+  --allow PACKAGE        a package of yours that configs and options may name
   --print_config         the whole configuration as YAML, and stop
   --debug                full traceback of an error
   --version
@@ -59,6 +62,7 @@ def main(
     args: list[str] | None = None,
     model_class: "type[LitModule] | None" = None,
     data_class: "type[ImageData] | None" = None,
+    allow: Iterable[str] = (),
 ) -> "LitCLI | None":
     """Runs one command line and returns its `trainer`, `model` and `datamodule`.
 
@@ -66,6 +70,7 @@ def main(
         args: The words after `train.py`; those of the process if None.
         model_class: Your subclass of LitModule.
         data_class: Your subclass of ImageData.
+        allow: Packages of yours that configs, checkpoints and options may name.
 
     Raises:
         SystemExit: 2 for usage and data, 1 for a run that failed; the message is on stderr.
@@ -78,7 +83,21 @@ def main(
         print(f"lit-opt {__version__}, lightning {version('lightning')}, torch {version('torch')}")
         return None
     try:
-        return _run([w for w in words if w != "--debug"], model_class, data_class)
+        named, others = imports.split_allowed([w for w in words if w != "--debug"])
+        imports.allow([*allow, *named])
+        return _run(others, model_class, data_class)
+    except Stopped as stopped:
+        if stopped.code == 0:
+            print(stopped)
+            return None
+        print(f"stopped: {stopped}", file=sys.stderr)
+        raise SystemExit(stopped.code) from stopped
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except SystemExit as left:
+        if isinstance(left.__context__, KeyboardInterrupt):  # caught by Lightning in a test
+            raise SystemExit(130) from None
+        raise
     except Exception as error:
         if "--debug" in words:
             raise
@@ -90,8 +109,10 @@ def _run(
     model_class: "type[LitModule] | None",
     data_class: "type[ImageData] | None",
 ) -> "LitCLI":
-    if model_class is None and data_class is None:
+    given = [cls for cls in (model_class, data_class) if cls is not None]
+    if not given:
         check_names(words)
+    imports.allow(cls.__module__.partition(".")[0] for cls in given)
     from lit_opt.quiet import quiet_loggers, quiet_warnings
 
     quiet_warnings()
@@ -100,6 +121,7 @@ def _run(
     from lit_opt.module import LitModule
 
     quiet_loggers()
+    imports.limit_imports()
     return LitCLI(words, model_class or LitModule, data_class or ImageData)
 
 
@@ -112,7 +134,7 @@ def _fail(error: Exception) -> NoReturn:
         error = UserError("there is no GPU that torch can use here; set --accelerator auto or cpu")
     usage = isinstance(error, UserError) or type(error).__name__ == "MisconfigurationException"
     text = "\n".join(str(error).strip().splitlines()[:4]) or type(error).__name__
-    if not usage:
+    if not usage and not isinstance(error, RunError):
         text = f"{type(error).__name__}: {text.splitlines()[0]}\n--debug shows the traceback"
     print(f"error: {text}", file=sys.stderr)
     raise SystemExit(2 if usage else 1) from error

@@ -1,4 +1,4 @@
-"""The error that is the user's to mend."""
+"""Errors that are told in one to four lines."""
 
 
 class UserError(Exception):
@@ -6,3 +6,15 @@ class UserError(Exception):
 
     `train.py` prints it as `error: …` without a traceback and exits with 2.
     """
+
+
+class RunError(Exception):
+    """A run that can't go on: one to four lines of what happened; exits with 1."""
+
+
+class Stopped(Exception):  # noqa: N818 - not an error
+    """A run that was told to stop, or need not run; `code` is the exit status."""
+
+    def __init__(self, text: str, code: int = 0) -> None:
+        super().__init__(text)
+        self.code = code

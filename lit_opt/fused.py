@@ -9,7 +9,12 @@ from lightning.pytorch.callbacks import Checkpoint
 from lit_opt.data.loader import Batch, Group, LazyLoader
 from lit_opt.errors import UserError
 
-HOW = "--steps_per_execution"
+DEFAULTS = {
+    "accumulate_grad_batches": 1,
+    "limit_train_batches": 1.0,
+    "val_check_interval": 1.0,
+    "overfit_batches": 0.0,
+}
 
 
 def planned_steps(trainer: pl.Trainer) -> float:
@@ -26,23 +31,20 @@ def planned_steps(trainer: pl.Trainer) -> float:
 
 def check_group(trainer: Any, plain: bool) -> None:
     """What needs Lightning between two steps, or counts its batches, can't be had."""
-    reasons = {
-        f"accumulate_grad_batches {trainer.accumulate_grad_batches}": (
-            trainer.accumulate_grad_batches == 1
-        ),
-        f"limit_train_batches {trainer.limit_train_batches}": isinstance(trainer.limit_train_batches, float) and trainer.limit_train_batches == 1.0,
-        f"val_check_interval {trainer.val_check_interval}": trainer.val_check_interval == 1.0,
-        "overfit_batches": not trainer.overfit_batches,
-        "more than one device, fp16-mixed, gradient clipping, LBFGS, a profiler or a callback "
-        "that watches the gradients": plain,
-        "a scheduler that steps less often than the optimizer": all(
-            config.interval == "epoch" or config.frequency == 1
-            for config in trainer.lr_scheduler_configs
-        ),
-    }
-    for what, fine in reasons.items():
-        if not fine:
-            raise UserError(f"{HOW} can't go with {what}; set it to 1")
+    unlike_default = [
+        f"--{name} {getattr(trainer, name)}"
+        for name, default in DEFAULTS.items()
+        if repr(getattr(trainer, name)) != repr(default)
+    ]
+    if not plain:
+        unlike_default.append(
+            "more than one device, fp16-mixed, gradient clipping, LBFGS, a profiler "
+            "or a callback that watches the gradients"
+        )
+    if any(c.interval == "step" and c.frequency > 1 for c in trainer.lr_scheduler_configs):
+        unlike_default.append("a scheduler that steps less often than the optimizer")
+    if unlike_default:
+        raise UserError(f"--steps_per_execution can't go with {unlike_default[0]}; set it to 1")
 
 
 def run_early_steps(trainer: Any, module: Any, group: Group) -> Batch:

@@ -5,6 +5,11 @@ from argparse import Action
 
 from jsonargparse import DefaultHelpFormatter
 
+from lit_opt.imports import refusal
+
+# jsonargparse's words, and ours where the value is part of another.
+REFUSED = re.compile(r"Importing '([\w.]+)' is not allowed|([\w.]+) is not imported")
+
 
 class HelpFormatter(DefaultHelpFormatter):
     """Shows `--accelerator, --trainer.accelerator` for options with a short name."""
@@ -18,6 +23,9 @@ class HelpFormatter(DefaultHelpFormatter):
 def short_error(message: str) -> str:
     """jsonargparse's message as `--key: expected …; got …`."""
     key = re.search(r'Parser key "([^"]+)"', message)
+    if refused := REFUSED.search(message):
+        reason = refusal(refused[1] or refused[2])
+        return f"--{key[1]}: {reason}" if key else reason
     if key is None:
         return message.strip()
     option = f"--{key[1]}"

@@ -1,18 +1,17 @@
 """The layers of a configuration: default < data < checkpoint < configs in their order < flags."""
 
-import pickle
 import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import torch
 from jsonargparse import ArgumentParser, Namespace
 
-from lit_opt.arguments import dump
+from lit_opt.arguments import dump, read_config
 from lit_opt.data import ImageData
 from lit_opt.errors import UserError
 from lit_opt.options import Options
+from lit_opt.runs.checkpoint_io import load
 
 
 def config_label(words: list[str]) -> str | None:
@@ -26,20 +25,28 @@ def config_label(words: list[str]) -> str | None:
 
 
 def checkpoint_layer(path: Path, options: Options) -> dict[str, Any]:
-    """The model's and the data's hyperparameters out of a checkpoint."""
+    """The model's and the data's hyperparameters and `ema` out of a checkpoint."""
     if not path.is_file():
         raise UserError(f"--ckpt_path: there is no file {path}")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"--ckpt_path: {path} can't be read as a checkpoint: {reason}") from error
-    if not isinstance(checkpoint, dict) or "hyper_parameters" not in checkpoint:
+    checkpoint = load(path, map_location="cpu", mmap=True)
+    if "hyper_parameters" not in checkpoint:
         raise UserError(f"--ckpt_path: {path} has no hyperparameters; expected one of this program")
-    layer = {}
+    ema = checkpoint.get("callbacks", {}).get("EMA")
+    layer: dict[str, Any] = {"ema": ema["decay"]} if ema else {}
     for group, key in (("model", "hyper_parameters"), ("data", "datamodule_hyper_parameters")):
         values = checkpoint.get(key, {})
         layer[group] = {k: v for k, v in values.items() if f"{group}.{k}" in options.names}
+    return layer
+
+
+def run_layer(run: Path, options: Options, flags: list[str]) -> dict[str, Any]:
+    """The configuration of a run that is resumed, but for what the flags would append again."""
+    path = run / "config.yaml"
+    layer = read_config(path, options) if path.is_file() else {}
+    given = " ".join(flags)
+    for key in ("callbacks", "logger", "plugins"):
+        if f"{key}+" in given:
+            layer.get("trainer", {}).pop(key, None)
     return layer
 
 

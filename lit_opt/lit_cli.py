@@ -1,8 +1,9 @@
 """LightningCLI with short names, layered configs, one default command and a run folder."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
@@ -11,18 +12,32 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lit_opt.arguments import expand_flags
-from lit_opt.callbacks import EpochLines, NewHyperparametersWin, StepLog, WritePredictions
+from lit_opt.callbacks import (
+    EMA,
+    Continue,
+    EpochLines,
+    NewHyperparametersWin,
+    StepLog,
+    StopAtNonFinite,
+    StopOnSignal,
+    WritePredictions,
+)
 from lit_opt.data import ImageData
-from lit_opt.errors import UserError
+from lit_opt.errors import Stopped, UserError
 from lit_opt.fit_check import check_fit, check_loss
 from lit_opt.help import HelpFormatter, short_error
-from lit_opt.layers import checkpoint_layer, config_label, data_layer, parse_layers
-from lit_opt.lean import NoProfiler
+from lit_opt.layers import checkpoint_layer, config_label, data_layer, parse_layers, run_layer
+from lit_opt.lean import NoProfiler, hide_idle_hooks
+from lit_opt.memory import full_memory_told
 from lit_opt.module import LitModule
 from lit_opt.options import COMMANDS, Options, split_command
+from lit_opt.runs.checkpoint_io import LAST, load, newest_valid, resume_point, use_safe_io
 from lit_opt.runs.checkpoints import checkpoints
 from lit_opt.runs.curves import CSVCurves, tensorboard
-from lit_opt.runs.folder import new_run, run_of
+from lit_opt.runs.environment import record_start
+from lit_opt.runs.folder import new_run, probe, run_of
+from lit_opt.runs.lock import locked
+from lit_opt.runs.resuming import changes, is_finished, mark_finished, run_to_resume
 from lit_opt.runs.scores import error_line, save_scores
 
 DEFAULTS = {
@@ -32,7 +47,7 @@ DEFAULTS = {
     "data.dataset": {"class_path": "lit_opt.data.Digits"},
 }
 USAGE = "python train.py [command] [--option value ...]"
-OF_THE_COMMAND = ("config", "name", "test", "ckpt_path")  # not of the experiment
+OF_THE_COMMAND = ("config", "name", "resume", "test", "ckpt_path")  # not of the experiment
 
 
 class Parser(LightningArgumentParser):
@@ -52,6 +67,8 @@ class LitCLI(LightningCLI):
         self, words: list[str], model_class: type[LitModule], data_class: type[ImageData]
     ) -> None:
         self.run: Path | None = None
+        self.resumed_step: int | None = None  # of this run
+        self.stop = StopOnSignal()
         self.kept: list[ModelCheckpoint] = []
         self.scores: dict[str, float] = {}
         super().__init__(
@@ -78,6 +95,19 @@ class LitCLI(LightningCLI):
         parser.add_argument(
             "--name", type=str | None, help="Name of the run, its folder is runs/NAME."
         )
+        parser.add_argument(
+            "--ema",
+            type=float | None,
+            help="Decay, such as 0.999, of an exponential moving average of the weights, which is "
+            "then what is validated, tested and kept. Default: none.",
+        )
+        parser.add_argument(
+            "--compile",
+            type=bool | Literal["default", "reduce-overhead", "max-autotune"],
+            default=False,
+            help="Compile the net with torch.compile before a fit: true, or a mode; "
+            "reduce-overhead captures CUDA graphs.",
+        )
         parser.set_defaults(DEFAULTS)
 
     def _prepare_subcommand_parser(
@@ -91,6 +121,13 @@ class LitCLI(LightningCLI):
                 default=False,
                 help="Validate and test the best checkpoint after fit (default without a command).",
             )
+            parser.add_argument(
+                "--resume",
+                type=bool,
+                default=False,
+                help="Go on with the run --name, or the one saved last, from its newest checkpoint "
+                "and with its options; a --name that is not there yet is started.",
+            )
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -101,8 +138,15 @@ class LitCLI(LightningCLI):
         flags = expand_flags(words, options)
         layers: list[dict[str, Any]] = [{"test": True}] if words == args else []
         config = parse_layers(parser, command, layers, flags)
-        if config.ckpt_path:
-            layers.append(checkpoint_layer(Path(config.ckpt_path), options))
+        point = Path(config.ckpt_path) if config.ckpt_path else None
+        if command == "fit":
+            point = self._resume_point(config, point)
+        if point:
+            flags = [*flags, f"--ckpt_path={point}"]
+            layers.append(checkpoint_layer(point, options))
+            if self.run:
+                layers.append(run_layer(self.run, options, flags))
+                self.resumed_step = load(point, mmap=True)["global_step"]
             config = parse_layers(parser, command, layers, flags)
         elif command != "fit":
             example = "runs/NAME/checkpoints/best.ckpt"
@@ -113,6 +157,18 @@ class LitCLI(LightningCLI):
         config = parse_layers(parser, command, layers, flags)
         self.config = Namespace({"subcommand": command, command: config})
         self.label = config_label(words) or config.data.dataset.class_path.split(".")[-1].lower()
+        self.changes = changes(layers[-1], config.as_dict()) if point else []
+        if self.run and is_finished(self.run, config.trainer):
+            scores = (self.run / "metrics.json").is_file()
+            where = f"; its scores are in {self.run}/metrics.json" if scores else ""
+            raise Stopped(f"{self.run} is finished{where}; a larger --max_epochs would go on")
+
+    def _resume_point(self, config: Namespace, given: Path | None) -> Path | None:
+        """The checkpoint that a fit starts from; with --resume the run's own, if it has one."""
+        if config.resume and not config.trainer.fast_dev_run:
+            self.run = run_to_resume(Path(config.trainer.default_root_dir or "."), config.name)
+            return newest_valid(self.run / "checkpoints") or given
+        return resume_point(given) if given else None
 
     def _build_data(self, values: Namespace) -> ImageData:
         parser = LightningArgumentParser(exit_on_error=False)
@@ -147,30 +203,38 @@ class LitCLI(LightningCLI):
         root = Path(given.default_root_dir or ".")
         if self.subcommand != "fit":
             self.run = run_of(Path(self._get(self.config, "ckpt_path")))
-        elif not given.fast_dev_run:
+        elif not given.fast_dev_run and not self.run:
             self.run = new_run(root, self.label, self._get(self.config, "name"))
-        return super().instantiate_trainer(
+        trainer: Trainer = super().instantiate_trainer(
             callbacks=[*(given.callbacks or []), *self._own_callbacks(given)],
             logger=self._loggers(given.logger, given.barebones),
             profiler=given.profiler or (None if given.barebones else NoProfiler()),
             default_root_dir=str(self.run or root),
         )
+        use_safe_io(trainer.strategy)
+        hide_idle_hooks(trainer.callbacks)  # type: ignore[attr-defined]
+        return trainer
 
     def _own_callbacks(self, given: Namespace) -> list[Callback]:
         callbacks: list[Callback] = []
+        ema = self._get(self.config, "ema")
+        if ema is not None and self.subcommand == "fit" and not _has(given, EMA):
+            callbacks.append(EMA(ema))
         if given.barebones:
             return callbacks
-        bars = [c for c in given.callbacks or [] if isinstance(c, ProgressBar)]
-        if given.enable_progress_bar is not False and not bars:
+        if given.enable_progress_bar is not False and not _has(given, ProgressBar):
             callbacks.append(EpochLines())
         if self.subcommand == "predict" and self.run:
             callbacks.append(WritePredictions(self.run))
         if self.subcommand == "fit":
-            callbacks += [NewHyperparametersWin(), StepLog()]
+            callbacks += [NewHyperparametersWin(), StepLog(), Continue()]
+            if not any(isinstance(c, StopAtNonFinite) for c in given.callbacks or []):
+                callbacks.append(StopAtNonFinite())
             if self.run and given.enable_checkpointing is not False:
                 self.kept = checkpoints(self.run / "checkpoints", self.model, self.validates)
                 callbacks += self.kept
-        return callbacks
+                self.stop.path = self.run / "checkpoints" / LAST
+        return [*callbacks, self.stop]
 
     def _loggers(self, given: Any, barebones: bool) -> Any:
         """`metrics.csv`, and TensorBoard events where tensorboard is installed, unless given."""
@@ -178,18 +242,29 @@ class LitCLI(LightningCLI):
             return given
         if self.subcommand != "fit" or self.run is None or barebones:
             return False
-        return [CSVCurves(self.run), *tensorboard(self.run)]
+        return [CSVCurves(self.run), *tensorboard(self.run, self.resumed_step)]
 
     # ---- running ----
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        with ExitStack() as self.held, full_memory_told(self.trainer, self.datamodule):
+            super()._run_subcommand(subcommand)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
 
     def before_fit(self) -> None:
+        if mode := self.config["fit"].compile:  # in place: the checkpoint's keys stay the same
+            self.model.net.compile(mode="default" if mode is True else mode)
         self.datamodule.will_test = bool(self.config["fit"].test)
         if self.run and self.trainer.is_global_zero:
-            self.run.mkdir(parents=True, exist_ok=True)
+            self.held.enter_context(locked(self.run))
+            probe(self.run, sum(p.nbytes for p in self.model.parameters()) if self.kept else 0)
             (self.run / "config.yaml").write_text(self._config_yaml())
+            record_start(self.run, self.trainer, self.config["fit"].seed_everything)
+        if self.config["fit"].ckpt_path:
+            told = [c for c in self.changes if not c.startswith("model.")]  # those: by a callback
+            self.trainer.print(", ".join([f"continuing {self.config['fit'].ckpt_path}", *told]))
 
     def _config_yaml(self) -> str:
         config = self.config[self.subcommand].clone()
@@ -202,6 +277,7 @@ class LitCLI(LightningCLI):
         return f"# python train.py --config {self.run}/config.yaml\n{text}"
 
     def after_fit(self) -> None:
+        self.stop.leave_if_asked(self.trainer)
         if self.config["fit"].test:
             self.trainer.loggers = []  # the curves stay those of fit
             best = self.kept[0].best_model_path or None if self.kept else None
@@ -214,6 +290,8 @@ class LitCLI(LightningCLI):
             if self.run and self.trainer.is_global_zero:
                 save_scores(self.run / "metrics.json", self.scores)
         if self.run:
+            if self.trainer.is_global_zero:
+                mark_finished(self.run, self.config["fit"].trainer)
             self.trainer.print(f"run folder: {self.run}")
 
     def validate(self, **kwargs: Any) -> None:
@@ -230,6 +308,10 @@ class LitCLI(LightningCLI):
     def predict(self, **kwargs: Any) -> None:
         self.trainer.predict(return_predictions=False, **kwargs)
         self.trainer.print(f"predictions: {self.run}/predictions.csv")
+
+
+def _has(given: Namespace, kind: type[Callback]) -> bool:
+    return any(isinstance(callback, kind) for callback in given.callbacks or [])
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,8 @@
 """Metrics counted on the device, reduced over processes once an epoch, exact over samples."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import Any
 
 import torch
@@ -9,7 +10,20 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 
-class MeanLoss(Metric):
+class Counter(Metric):
+    """A metric that only adds up; torchmetrics' way round `update` takes longer than that."""
+
+    def _wrap_update(self, update: Callable[..., None]) -> Callable[..., None]:
+        @wraps(update)
+        def count(*args: Tensor, **kwargs: Tensor) -> None:
+            self.__dict__["_computed"] = None
+            self.__dict__["_update_count"] += 1
+            update(*args, **kwargs)
+
+        return count
+
+
+class MeanLoss(Counter):
     """The loss averaged over samples: the last, smaller batch weighs less than a full one.
 
     Args:
@@ -36,7 +50,7 @@ class MeanLoss(Metric):
         return self.loss_sum / self.total
 
 
-class Accuracy(Metric):
+class Accuracy(Counter):
     """Fraction of samples whose largest logit is the label's, in [0, 1].
 
     Equals torchmetrics' `MulticlassAccuracy(average="micro")`, needs no number of classes and takes

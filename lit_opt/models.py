@@ -42,10 +42,10 @@ class MLP(nn.Module):
         return self.layers(x)  # (B, C, H, W) -> (B, num_classes)
 
 
-def conv_bn_relu(in_channels: int, out_channels: int) -> nn.Sequential:
-    """3×3 convolution, batch norm and ReLU; keeps H and W."""
+def conv_bn_relu(in_channels: int, out_channels: int, size: int = 3, stride: int = 1) -> nn.Module:
+    """Convolution, batch norm and ReLU; 3×3 keeps H and W, 4×4 with stride 2 halves them."""
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
+        nn.Conv2d(in_channels, out_channels, size, stride, padding=1, bias=False),
         nn.BatchNorm2d(out_channels),
         nn.ReLU(),
     )
@@ -59,18 +59,26 @@ class ConvNet(nn.Module):
         num_classes: Outputs.
         width: Channels after the first convolution; the others have 2 and 4 times as many.
         dropout: Probability of zeroing a feature before the last layer, in training.
+        strided: Halve H and W in the first convolution, which is 4×4 then, and once more before the
+            last: less time for an epoch.
     """
 
     def __init__(
-        self, in_channels: int = 1, num_classes: int = 10, width: int = 32, dropout: float = 0.0
+        self,
+        in_channels: int = 1,
+        num_classes: int = 10,
+        width: int = 32,
+        dropout: float = 0.0,
+        strided: bool = False,
     ) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            conv_bn_relu(in_channels, width),
-            nn.MaxPool2d(2),  # (B, width, H/2, W/2)
+            conv_bn_relu(in_channels, width, *((4, 2) if strided else (3, 1))),
+            nn.Identity() if strided else nn.MaxPool2d(2),  # (B, width, H/2, W/2)
             conv_bn_relu(width, 2 * width),
             nn.MaxPool2d(2),  # (B, 2 width, H/4, W/4)
             conv_bn_relu(2 * width, 4 * width),
+            nn.MaxPool2d(2) if strided else nn.Identity(),  # (B, 4 width, H/8, W/8) if strided
             conv_bn_relu(4 * width, 4 * width),
             nn.AdaptiveMaxPool2d(1),  # (B, 4 width, 1, 1)
         )

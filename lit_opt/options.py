@@ -10,7 +10,16 @@ from lit_opt.errors import UserError
 
 COMMANDS = ("fit", "validate", "test", "predict")
 SYNONYMS = {"epochs": "max_epochs", "seed": "seed_everything", "c": "config", "h": "help"}
-OF_COMMANDS = {"config", "help", "print_config", "seed_everything", "name", "ckpt_path"}
+OF_COMMANDS = {
+    "config",
+    "help",
+    "print_config",
+    "seed_everything",
+    "name",
+    "ckpt_path",
+    "ema",
+    "compile",
+}
 
 
 class Options:
@@ -89,7 +98,7 @@ def options_in_the_sources(command: str) -> Options:
         "model": (here / "module.py", "LitModule"),
         "data": (here / "data/image_data.py", "ImageData"),
     }
-    names = OF_COMMANDS | ({"test", "no_test"} if command == "fit" else set())
+    names = OF_COMMANDS | ({"test", "no_test", "resume"} if command == "fit" else set())
     for group, (path, name) in classes.items():
         names |= {group, *(f"{group}.{argument}" for argument in _arguments(path, name))}
     return Options(names)

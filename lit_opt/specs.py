@@ -14,6 +14,7 @@ import torch
 from torch.optim import lr_scheduler
 
 from lit_opt.errors import UserError
+from lit_opt.imports import check_import
 from lit_opt.names import nearest, plain
 
 Spec = str | Mapping[str, Any]
@@ -28,6 +29,7 @@ def parse(spec: Spec, flag: str, base: type) -> tuple[type[Any], dict[str, Any]]
 
 def _find(name: str, flag: str, base: type) -> type[Any]:
     if "." in name:
+        check_import(name, f"--{flag}")
         try:
             cls = pkgutil.resolve_name(name)
         except (ImportError, AttributeError, ValueError) as error:

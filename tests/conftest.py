@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from lit_opt import imports
 from lit_opt.cli import main
 from lit_opt.lit_cli import LitCLI
 
@@ -15,8 +16,9 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(autouse=True)
-def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _alone(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(imports, "_allowed", {*imports._allowed, request.module.__name__})
     for variable in ("LIT_OPT_RUN", "PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
         monkeypatch.delenv(variable, raising=False)
     torch.set_num_threads(1)

@@ -1,5 +1,6 @@
 """The programs behind the stated figures run."""
 
+import re
 import subprocess
 import sys
 
@@ -16,13 +17,15 @@ def program(name: str, *words: str) -> str:
 def test_speed_on_made_up_data():
     few = ["--samples=2048", "--rounds=1", "--batch_sizes", "1024"]
     lines = program("speed.py", *few).strip().splitlines()
-    assert lines[0].startswith("MLP, batch 1024, 1 thread(s); bare loop ")
-    assert [line.split("  ")[1] for line in lines[1:]] == [
+    assert re.match(r"MLP, batch 1024, 1 thread\(s\), \w+; bare loop ", lines[0])
+    assert [line.split("  ")[1].strip() for line in lines[1:]] == [
         "bare loop",
         "tutorial",
         "Lightning documented",
         "lit-opt",
-        "lit-opt bf16-mixed",
+        "lit-opt, 8 steps in one",
+        "lit-opt, bf16-mixed",
+        "tutorial / lit-opt with validation and test",
     ]
 
 
@@ -38,6 +41,16 @@ def test_scores_over_seeds():
 @pytest.mark.slow
 def test_image_folder():
     assert "second epoch on" in program("image_folder.py", "--images=40", "--rounds=1")
+
+
+@pytest.mark.slow
+def test_checkpoints():
+    lines = program("checkpoints.py", "--megabytes=2", "--rounds=1").splitlines()
+    assert [tuple(line.split()[:2]) for line in lines[1:]] == [
+        *(("torch.save", "saved"), ("torch.save", "loaded")),
+        *(("Lightning", "saved"), ("Lightning", "loaded")),
+        *(("lit-opt", "saved"), ("lit-opt", "loaded"), ("lit-opt", "verified")),
+    ]
 
 
 @pytest.mark.slow

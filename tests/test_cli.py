@@ -115,7 +115,12 @@ def test_print_config_prints_a_config_that_runs(capsys, parse):
         (["--callbacks+=HalveWhenStuck", "--callbacks.monitr=a"], "patience"),
         (["--loss.label_smooth", "0.1"], "label_smoothing"),
         (["--dataset=ImageFolder", "--dataset.imagesize=8"], "image_size"),
-        (["--dataset", "mine.Nope"], "No module named 'mine'"),
+        (["--dataset", "theirs.Nope"], "--allow theirs"),
+        (["--dataset", "os.path.join"], "torchvision"),
+        (["--allow=mine", "--dataset", "mine.Nope"], "No module named 'mine'"),
+        (["--allow", "my-package"], "my_package"),
+        (["--config", "allow.yaml"], "unknown key allow"),
+        (["--net", "!!python/object/apply:os.system [ls]"], "not YAML"),
         (["--metrics.f1", "torchmetrics.F1Score"], "F1Score needs task"),
         (["--net.hidden", "32"], "--model.net.hidden"),
         (["--net.dropout", "2"], "between 0 and 1"),
@@ -143,6 +148,7 @@ def test_mistakes_are_told_in_four_lines_and_exit_with_2(fails, words, named):
     Path("broken.yaml").write_text("lr: [0.1\n")
     Path("unknown.yaml").write_text("trainer: {max_epoch: 3}\n")
     Path("list.yaml").write_text("- 1\n")
+    Path("allow.yaml").write_text("allow: [theirs]\n")
     assert named in fails(*words)
     assert not Path("runs").exists() or "--monitor" in words
 

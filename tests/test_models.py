@@ -14,6 +14,16 @@ def test_convnet_has_the_stated_size():
     assert 240_000 < sum(p.numel() for p in ConvNet().parameters()) < 242_000
 
 
+@pytest.mark.parametrize(("strided", "sides"), [(False, [28, 14, 7, 7]), (True, [14, 14, 7, 3])])
+def test_convnet_halves_the_image_early_or_late(strided, sides):
+    seen = []
+    net = ConvNet(width=8, strided=strided)
+    for conv in [m for m in net.modules() if isinstance(m, nn.Conv2d)]:
+        conv.register_forward_hook(lambda conv, x, y: seen.append(y.shape[-1]))
+    net(torch.zeros(2, 1, 28, 28))
+    assert seen == sides
+
+
 def test_resnet9_has_the_stated_size():
     assert 6.5e6 < sum(p.numel() for p in ResNet9().parameters()) < 6.7e6
 
@@ -24,6 +34,7 @@ def test_nets_take_every_shipped_image_size(side, channels):
     nets = [
         MLP(in_shape=(channels, side, side), num_classes=7),
         ConvNet(in_channels=channels, num_classes=7),
+        ConvNet(in_channels=channels, num_classes=7, width=8, strided=True),
         ResNet9(in_channels=channels, num_classes=7, width=8),
     ]
     for net in nets:

@@ -7,6 +7,8 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from lit_opt.callbacks.ema import averaged
+
 
 class TestEveryEpoch(Callback):
     """Logs `test/…` after every training epoch: `--callbacks+=TestEveryEpoch`."""
@@ -16,7 +18,7 @@ class TestEveryEpoch(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         trainer.testing = True  # no augmentation
         pl_module.eval()
-        with torch.inference_mode():
+        with torch.inference_mode(), averaged(trainer):
             self._test(trainer, pl_module)
         pl_module.train()
         trainer.training = True

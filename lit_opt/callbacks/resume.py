@@ -9,6 +9,8 @@ from lightning.pytorch.callbacks import Callback
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
+from lit_opt.callbacks.ema import continue_without
+from lit_opt.fused import planned_steps
 from lit_opt.optim import build_optimizer, scale_lr
 from lit_opt.specs import parse
 
@@ -41,6 +43,7 @@ class NewHyperparametersWin(Callback):
     ) -> None:
         if not trainer.ckpt_path:  # the learning-rate finder restores its own
             return
+        continue_without(trainer, pl_module, checkpoint)
         self._old = checkpoint["hyper_parameters"]
         if _class(self._old, "optimizer") is not _class(pl_module.hparams, "optimizer"):
             checkpoint["optimizer_states"] = []
@@ -50,7 +53,7 @@ class NewHyperparametersWin(Callback):
             checkpoint["lr_schedulers"] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self._plan = float(trainer.estimated_stepping_batches)
+        self._plan = planned_steps(trainer)
         old, new = self._old, pl_module.hparams
         if old is None:
             return
@@ -90,7 +93,7 @@ def _argument_changes(
 
 def _reschedule(trainer: Any, module: Any, old: Mapping[str, Any]) -> None:
     """Brings the schedule as planned now to the current step, on a copy of the optimizer."""
-    planned = trainer.estimated_stepping_batches
+    planned = planned_steps(trainer)
     optimizers, configs = module.optimizers_for(planned, trainer.max_epochs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # schedulers without optimizer steps

@@ -15,6 +15,9 @@ class StepLog(Callback):
 
     _step = 0
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._step = trainer.global_step
+
     def on_train_batch_end(
         self,
         trainer: pl.Trainer,

@@ -13,7 +13,15 @@ from torch import Tensor
 
 from lit_opt.data.augment import mix, random_crop, random_erase, random_flip
 from lit_opt.data.checks import check_fit, check_number, check_split
-from lit_opt.data.loader import Batch, Batches, EpochSampler, Group, LazyLoader, as_is
+from lit_opt.data.loader import (
+    Batch,
+    Batches,
+    EpochSampler,
+    Group,
+    LazyLoader,
+    as_is,
+    ignore_signals,
+)
 from lit_opt.data.normalize import Normalize
 from lit_opt.data.sources import Digits, Source
 from lit_opt.data.split import split_indices
@@ -225,6 +233,7 @@ class ImageData(LightningDataModule):
             sampler=EpochSampler(data, world_size, rank, shuffle, seed),
             collate_fn=as_is,
             num_workers=self.num_workers,
+            worker_init_fn=ignore_signals,
             persistent_workers=self.num_workers > 0,
             pin_memory=device.type == "cuda" and not data.x.is_cuda,
             # Each iter() draws a number; from torch's own generator it would change dropout.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from itertools import islice
 from math import ceil
 from typing import Any
@@ -104,6 +105,7 @@ class LazyLoader(DataLoader[Batch]):
         return super().__len__()
 
     def __iter__(self) -> Iterator[Batch | Group]:  # type: ignore[override]
+        self._seeders = _seeders() if self.sampler.shuffle else []
         self.batch = self._first_batch()
         self.sampler.skipped = self.batch * (self.batch_size or 0)
         batches = self._batches()
@@ -113,9 +115,10 @@ class LazyLoader(DataLoader[Batch]):
 
     def begin_step(self, batch: Batch) -> Batch:
         """Counts the batch and, in training, seeds torch for its step."""
-        if self.sampler.shuffle:
+        if self._seeders:
             place = (self.sampler.seed, self.sampler.epoch, self.batch, self.sampler.rank)
-            seed_step(crc32(repr(place).encode()))
+            for seed in self._seeders:
+                seed(crc32(repr(place).encode()))
         self.batch += 1
         return batch
 
@@ -155,13 +158,20 @@ class LazyLoader(DataLoader[Batch]):
         self._resumed = state
 
 
-def seed_step(seed: int) -> None:
-    """`torch.manual_seed` would take a hundred times as long."""
-    torch.default_generator.manual_seed(seed)
+def _seeders() -> list[Callable[[int], Any]]:
+    """What seeds the devices in use; `torch.manual_seed` takes a hundred times as long."""
+    seeders: list[Callable[[int], Any]] = [torch.default_generator.manual_seed]
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.manual_seed(seed)
-    elif torch.backends.mps.is_available():
-        torch.mps.manual_seed(seed)
+        seeders.append(torch.cuda.manual_seed)
+    if torch.backends.mps.is_available():
+        seeders.append(torch.mps.manual_seed)
+    return seeders
+
+
+def ignore_signals(worker: int) -> None:
+    """What is sent to a whole process group is for the main process, which ends its workers."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def as_is(batch: Any) -> Any:

@@ -10,22 +10,42 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lit_opt.errors import UserError
 from lit_opt.metrics import better
 from lit_opt.module import LitModule
+from lit_opt.runs.aside import write_aside
+from lit_opt.runs.checkpoint_io import fault, warn
 
 
 class BestCheckpoint(ModelCheckpoint):
     """`best.ckpt`; a monitored name that is never logged is found before the first step."""
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """A continued run has a folder of its own; the best so far is copied into it."""
-        best = Path(state_dict.get("best_model_path") or "none")
-        if self.dirpath != state_dict["dirpath"] and best.is_file():
-            path = Path(str(self.dirpath)) / best.name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(best, path)
-            scores = {str(path): state_dict["best_model_score"]}
-            moved = {"dirpath": self.dirpath, "best_model_path": str(path), "best_k_models": scores}
-            state_dict = {**state_dict, **moved, "kth_best_model_path": str(path)}
-        super().load_state_dict(state_dict)
+    state_key = "BestCheckpoint"  # Lightning puts its together anew in every hook
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """The best so far goes with a run that is continued, moved or not, in a folder of its own.
+
+        If it is damaged, gone or the best by another metric, the best is counted anew.
+        """
+        state = checkpoint["callbacks"].pop(self.state_key, {})
+        if not state.get("best_model_path") or not trainer.ckpt_path:
+            return
+        best = Path(state["best_model_path"])
+        beside = Path(trainer.ckpt_path).with_name(best.name)
+        best = beside if beside.is_file() else best
+        wrong = fault(best)
+        if wrong:
+            warn(f"'{best}' is not kept as the best checkpoint: {wrong}")
+        elif state["monitor"] == self.monitor:
+            path = Path(str(self.dirpath), best.name)
+            if trainer.is_global_zero and path.resolve() != best.resolve():
+                with best.open("rb") as old, write_aside(path) as new:
+                    shutil.copyfileobj(old, new, 2**20)
+            checkpoint["callbacks"][self.state_key] = state | {
+                "dirpath": self.dirpath,
+                "best_model_path": str(path),
+                "best_k_models": {str(path): state["best_model_score"]},
+                "kth_best_model_path": str(path),
+            }
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking and self.monitor not in trainer.callback_metrics:
@@ -36,6 +56,8 @@ class BestCheckpoint(ModelCheckpoint):
 
 class LastCheckpoint(ModelCheckpoint):
     """`last.ckpt`; a class of its own, so that its state is told from another's of the user."""
+
+    state_key = "LastCheckpoint"
 
 
 def checkpoints(folder: Path, model: LitModule, has_validation: bool) -> list[ModelCheckpoint]:

@@ -1,6 +1,7 @@
 """`metrics.csv`: one row a step at which something was measured, one column a metric."""
 
 import csv
+import io
 import time
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -9,6 +10,8 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+
+from lit_opt.runs.aside import write_aside
 
 
 class CSVCurves(Logger):
@@ -46,6 +49,17 @@ class CSVCurves(Logger):
         self.rows.setdefault(step, {"step": step}).update(metrics)
         self.changed = True
 
+    def go_on(self, step: int) -> None:
+        """Goes on with the file of an interrupted run; what it logged after `step` comes again."""
+        if self.path.is_file():
+            with self.path.open(newline="") as file:
+                old = {int(row["step"]): row for row in csv.DictReader(file)}
+            self.rows |= {
+                number: {key: value for key, value in row.items() if value}
+                for number, row in old.items()
+                if number <= step
+            }
+
     @rank_zero_only
     def save(self) -> None:
         """Rewrites the file, as columns may have come; takes a twentieth of the time at most."""
@@ -53,18 +67,23 @@ class CSVCurves(Logger):
             return
         began = time.monotonic()
         columns = list(dict.fromkeys(key for row in self.rows.values() for key in row))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
+        with write_aside(self.path) as file:
+            text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+            writer = csv.DictWriter(text, columns)
             writer.writeheader()
             writer.writerows(self.rows[step] for step in sorted(self.rows))
+            text.flush()
+            text.detach()
         self.changed = False
         self.next_save = began + 20 * (time.monotonic() - began)
 
-    @rank_zero_only
-    def finalize(self, status: str) -> None:
+    def flush(self) -> None:
         self.next_save = 0.0
         self.save()
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        self.flush()
 
 
 class Events(TensorBoardLogger):
@@ -75,8 +94,9 @@ class Events(TensorBoardLogger):
         self.experiment.flush()
 
 
-def tensorboard(folder: Path) -> list[Logger]:
-    """A logger, if tensorboard is installed."""
+def tensorboard(folder: Path, step: int | None = None) -> list[Logger]:
+    """A logger, if tensorboard is installed; what was logged after `step` is shown no more."""
     if find_spec("tensorboard") is None:
         return []
-    return [Events(folder, name="", version="", default_hp_metric=False)]
+    purge = None if step is None else step + 1
+    return [Events(folder, name="", version="", default_hp_metric=False, purge_step=purge)]

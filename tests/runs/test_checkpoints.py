@@ -15,7 +15,8 @@ def test_best_is_the_best_by_the_monitored_metric_and_last_is_the_last(run, moni
     )
     assert last["epoch"] == 4
     assert best["epoch"] == values.index(choose(values))
-    assert len(list((cli.run / "checkpoints").iterdir())) == 2
+    files = {path.name for path in (cli.run / "checkpoints").iterdir()}
+    assert files == {"best.ckpt", "last.ckpt", "previous.ckpt"}
 
 
 def test_what_is_reported_is_the_best_checkpoints_score(run):
