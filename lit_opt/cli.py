@@ -28,6 +28,7 @@ commands:
 options of every day (python train.py fit --help lists all; --model.lr is the full name of --lr):
   --config FILE          YAML with any of the options; may be given several times, later ones win
   --name NAME            name of the run, whose folder is runs/NAME
+  --resume               go on with that run, or the one saved last; a new --name is started
   --ckpt_path FILE       checkpoint to continue from, or to validate, test or predict with
   --no_test              fit only
   --seed N               42; order of the samples, initial weights, dropout
@@ -36,6 +37,7 @@ options of every day (python train.py fit --help lists all; --model.lr is the fu
   --devices N            auto
   --precision P          32-true; bf16-mixed, 16-mixed
   --net NAME             MLP; ConvNet, ResNet9 or a class path such as torchvision.models.resnet18
+  --compile              torch.compile for the net
   --loss NAME            cross_entropy; nll, mse, … of torch.nn, or a class path
   --optimizer NAME       AdamW; any of torch.optim, its arguments as --optimizer.weight_decay 0.1
   --lr LR                0.001; learning rate, whatever the optimizer

@@ -1,27 +1,18 @@
 """LightningCLI with short names, layered configs, one default command and a run folder."""
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lit_opt.arguments import expand_flags
-from lit_opt.callbacks import (
-    EMA,
-    Continue,
-    EpochLines,
-    NewHyperparametersWin,
-    StepLog,
-    StopAtNonFinite,
-    StopOnSignal,
-    WritePredictions,
-)
+from lit_opt.callbacks import StopOnSignal
 from lit_opt.data import ImageData
 from lit_opt.errors import Stopped, UserError
 from lit_opt.fit_check import check_fit, check_loss
@@ -31,9 +22,10 @@ from lit_opt.lean import NoProfiler, hide_idle_hooks
 from lit_opt.memory import full_memory_told
 from lit_opt.module import LitModule
 from lit_opt.options import COMMANDS, Options, split_command
+from lit_opt.parts import own_callbacks, own_loggers
+from lit_opt.runs.aside import write_text
 from lit_opt.runs.checkpoint_io import LAST, load, newest_valid, resume_point, use_safe_io
 from lit_opt.runs.checkpoints import checkpoints
-from lit_opt.runs.curves import CSVCurves, tensorboard
 from lit_opt.runs.environment import record_start
 from lit_opt.runs.folder import new_run, probe, run_of
 from lit_opt.runs.lock import locked
@@ -205,9 +197,11 @@ class LitCLI(LightningCLI):
             self.run = run_of(Path(self._get(self.config, "ckpt_path")))
         elif not given.fast_dev_run and not self.run:
             self.run = new_run(root, self.label, self._get(self.config, "name"))
+        self.kept = self._kept(given)
+        own = own_callbacks(str(self.subcommand), given, self.run, self._get(self.config, "ema"))
         trainer: Trainer = super().instantiate_trainer(
-            callbacks=[*(given.callbacks or []), *self._own_callbacks(given)],
-            logger=self._loggers(given.logger, given.barebones),
+            callbacks=[*(given.callbacks or []), *own, *self.kept, self.stop],
+            logger=own_loggers(str(self.subcommand), given, self.run, self.resumed_step),
             profiler=given.profiler or (None if given.barebones else NoProfiler()),
             default_root_dir=str(self.run or root),
         )
@@ -215,34 +209,13 @@ class LitCLI(LightningCLI):
         hide_idle_hooks(trainer.callbacks)  # type: ignore[attr-defined]
         return trainer
 
-    def _own_callbacks(self, given: Namespace) -> list[Callback]:
-        callbacks: list[Callback] = []
-        ema = self._get(self.config, "ema")
-        if ema is not None and self.subcommand == "fit" and not _has(given, EMA):
-            callbacks.append(EMA(ema))
-        if given.barebones:
-            return callbacks
-        if given.enable_progress_bar is not False and not _has(given, ProgressBar):
-            callbacks.append(EpochLines())
-        if self.subcommand == "predict" and self.run:
-            callbacks.append(WritePredictions(self.run))
-        if self.subcommand == "fit":
-            callbacks += [NewHyperparametersWin(), StepLog(), Continue()]
-            if not any(isinstance(c, StopAtNonFinite) for c in given.callbacks or []):
-                callbacks.append(StopAtNonFinite())
-            if self.run and given.enable_checkpointing is not False:
-                self.kept = checkpoints(self.run / "checkpoints", self.model, self.validates)
-                callbacks += self.kept
-                self.stop.path = self.run / "checkpoints" / LAST
-        return [*callbacks, self.stop]
-
-    def _loggers(self, given: Any, barebones: bool) -> Any:
-        """`metrics.csv`, and TensorBoard events where tensorboard is installed, unless given."""
-        if given not in (None, True):
-            return given
-        if self.subcommand != "fit" or self.run is None or barebones:
-            return False
-        return [CSVCurves(self.run), *tensorboard(self.run, self.resumed_step)]
+    def _kept(self, given: Namespace) -> list[ModelCheckpoint]:
+        if self.subcommand != "fit" or not self.run or given.barebones:
+            return []
+        if given.enable_checkpointing is False:
+            return []
+        self.stop.path = self.run / "checkpoints" / LAST
+        return checkpoints(self.run / "checkpoints", self.model, self.validates)
 
     # ---- running ----
 
@@ -260,7 +233,8 @@ class LitCLI(LightningCLI):
         if self.run and self.trainer.is_global_zero:
             self.held.enter_context(locked(self.run))
             probe(self.run, sum(p.nbytes for p in self.model.parameters()) if self.kept else 0)
-            (self.run / "config.yaml").write_text(self._config_yaml())
+            self.held.enter_context(_back_if_refused(self.run / "config.yaml"))
+            write_text(self.run / "config.yaml", self._config_yaml())
             record_start(self.run, self.trainer, self.config["fit"].seed_everything)
         if self.config["fit"].ckpt_path:
             told = [c for c in self.changes if not c.startswith("model.")]  # those: by a callback
@@ -310,9 +284,17 @@ class LitCLI(LightningCLI):
         self.trainer.print(f"predictions: {self.run}/predictions.csv")
 
 
-def _has(given: Namespace, kind: type[Callback]) -> bool:
-    return any(isinstance(callback, kind) for callback in given.callbacks or [])
-
-
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
+
+
+@contextmanager
+def _back_if_refused(path: Path) -> Iterator[None]:
+    """A resume with options that can't be had leaves the run's own as they were."""
+    text = path.read_text() if path.is_file() else None
+    try:
+        yield
+    except UserError:
+        if text is not None:
+            write_text(path, text)
+        raise

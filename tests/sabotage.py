@@ -6,6 +6,7 @@ import runpy
 import signal
 import sys
 import time
+import warnings
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -13,13 +14,13 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from conftest import ROOT
 
+ROOT = Path(__file__).parent.parent
 TRAIN = str(ROOT / "train.py")
 HELD, GO = "held", "go"
 # Forks off one process that has imported everything, which takes seconds.
 FORKING = get_context("forkserver")
-FORKING.set_forkserver_preload(["sabotage", "lit_opt.lit_cli"])
+FORKING.set_forkserver_preload(["lit_opt.lit_cli", "sklearn.datasets", "torch.utils.tensorboard"])
 
 
 class Hold(pl.Callback):
@@ -44,7 +45,7 @@ class Hold(pl.Callback):
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         if not trainer.sanity_checking:
-            self._at(f"{trainer.state.fn} {trainer.global_step}")
+            self._at(f"{trainer.state.fn.value} {trainer.global_step}")
 
     def on_train_end(self, *args: Any) -> None:
         self._at("end")
@@ -120,4 +121,5 @@ def _train(words: tuple[str, ...], folder: str, variables: dict[str, str]) -> No
     sys.argv = [TRAIN, *words]
     sys.path[0] = str(ROOT)
     torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", ".*worker processes in total.*")  # on one core
     runpy.run_path(TRAIN, run_name="__main__")

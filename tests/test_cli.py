@@ -48,13 +48,14 @@ def test_every_option_of_the_overview_exists(parse):
         *("--precision=32-true", "--net=MLP", "--loss=mse", "--optimizer=SGD", "--lr=0.1"),
         *("--scheduler=StepLR", "--scheduler.step_size=1", "--warmup=0.1", "--dataset=Digits"),
         *("--data_dir=data", "--batch_size=8", "--callbacks+=HalveWhenStuck"),
+        *("--resume", "--compile", "--ema=0.9", "--allow=pandas"),
     )
     named = {
         line.split()[0].partition("=")[0].rstrip("+")
         for line in OVERVIEW.splitlines()
         if line.startswith("  --")
     }
-    assert len(named) == 22
+    assert len(named) == 26
     defaults = parse()
     shown = {
         "--epochs": defaults["trainer"]["max_epochs"],

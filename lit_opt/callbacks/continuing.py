@@ -5,8 +5,6 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
-from lit_opt.runs.curves import CSVCurves
-
 
 class Continue(Callback):
     """Carries the running training scores and the curves over a resume.
@@ -25,7 +23,7 @@ class Continue(Callback):
         self, trainer: Any, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         for logger in trainer.loggers:
-            if isinstance(logger, CSVCurves):
+            if hasattr(logger, "flush"):
                 logger.flush()
         state = {"counts": _counts(pl_module) if trainer.world_size == 1 else {}, "row": {}}
         progress = trainer.fit_loop.epoch_progress.current
@@ -47,7 +45,7 @@ class Continue(Callback):
         progress = trainer.fit_loop.epoch_progress.current
         progress.completed = progress.processed  # Lightning doesn't with --max_steps (PL#19617)
         for logger in trainer.loggers:
-            if isinstance(logger, CSVCurves):
+            if hasattr(logger, "go_on"):
                 logger.go_on(trainer.global_step)
             if state["row"]:
                 row = dict(state["row"])

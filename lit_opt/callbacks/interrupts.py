@@ -118,7 +118,7 @@ class StopOnSignal(Callback):
 
     def _stop(self, trainer: Any) -> NoReturn:
         if self.path:
-            trainer.save_checkpoint(self.path)
+            trainer.save_checkpoint(self.path, weights_only=False)
         self._leave(trainer)
 
     def on_save_checkpoint(

@@ -105,6 +105,9 @@ class LazyLoader(DataLoader[Batch]):
         return super().__len__()
 
     def __iter__(self) -> Iterator[Batch | Group]:  # type: ignore[override]
+        if not isinstance(self.sampler, EpochSampler):  # Lightning's, for a prediction
+            yield from super().__iter__()
+            return
         self._seeders = _seeders() if self.sampler.shuffle else []
         self.batch = self._first_batch()
         self.sampler.skipped = self.batch * (self.batch_size or 0)

@@ -39,6 +39,11 @@ def write_aside(path: Path, previous: Path | None = None) -> Iterator[IO[bytes]]
         remove([new, _hidden(previous or path)])
 
 
+def write_text(path: Path, text: str) -> None:
+    with write_aside(path) as file:
+        file.write(text.encode())
+
+
 def _swap(new: Path, path: Path, previous: Path | None) -> None:
     """At every moment one of `path` and `previous` is whole, even if the old `path` was not."""
     keep = previous is not None and path.exists()

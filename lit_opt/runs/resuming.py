@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lit_opt.errors import UserError
-from lit_opt.runs.aside import write_aside
+from lit_opt.runs.aside import write_text
 from lit_opt.runs.checkpoint_io import LAST, PREVIOUS
 from lit_opt.runs.folder import CHOSEN, runs_of
 
@@ -36,8 +36,7 @@ def _saved_at(run: Path) -> float:
 
 
 def mark_finished(run: Path, trainer_config: Mapping[str, Any]) -> None:
-    with write_aside(run / ".finished") as file:
-        file.write(json.dumps(_length(trainer_config)).encode())
+    write_text(run / ".finished", json.dumps(_length(trainer_config)))
 
 
 def is_finished(run: Path, trainer_config: Mapping[str, Any]) -> bool:

@@ -5,6 +5,8 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from lit_opt.runs.aside import write_text
+
 
 def error_line(title: str, metrics: Mapping[str, float]) -> str:
     """`Test Error: acc 97.2%, avg loss 0.093456`, averages over samples.
@@ -23,6 +25,5 @@ def error_line(title: str, metrics: Mapping[str, float]) -> str:
 
 def save_scores(path: Path, scores: Mapping[str, float]) -> None:
     """Numbers that JSON does not have, NaN and infinity, become null."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     finite = {name: value if math.isfinite(value) else None for name, value in scores.items()}
-    path.write_text(json.dumps(finite, indent=2) + "\n")
+    write_text(path, json.dumps(finite, indent=2) + "\n")

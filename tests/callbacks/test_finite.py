@@ -378,7 +378,7 @@ class HalfLoss(LitModule):
 
 
 @MODES
-def test_a_half_loss_that_a_scaler_has_made_infinite_is_let_pass(per_step):
+def test_a_scaler_that_starts_too_high_for_half_losses_finds_its_scale(per_step):
     scaled = half(init_scale=2.0**40)
     assert fit(Net(), per_step, module=HalfLoss, max_epochs=3, **scaled).trainer.global_step == 63
 

@@ -35,7 +35,7 @@ def test_nothing_changed_nothing_said_and_the_result_is_the_uninterrupted_one(ru
     run("fit", "--epochs=2", "--name=a")
     capsys.readouterr()
     continued = run("fit", LAST, "--epochs=4")
-    assert "continuing" not in capsys.readouterr().out
+    assert " -> " not in capsys.readouterr().out
     whole = run("fit", "--epochs=4")
     for a, b in zip(continued.model.parameters(), whole.model.parameters(), strict=True):
         assert a.equal(b)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT
-from test_checkpoint_io import Code
+from test_checkpoint_io import Code, names
 
 from lit_opt.cli import main
 from lit_opt.module import LitModule
@@ -176,7 +176,7 @@ def test_a_disk_that_fills_up_fails_the_run_and_keeps_what_is_there(fails, monke
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert f"{KEPT.resolve()}/" in error
     assert "File too large" in error
-    assert sorted(os.listdir(KEPT)) == ["best.ckpt", "last.ckpt", "previous.ckpt"]
+    assert names(KEPT) == ["best.ckpt", "last.ckpt", "previous.ckpt"]
     assert [fault(path) for path in KEPT.iterdir()] == [None] * 3
     assert torch.load(KEPT / "last.ckpt", weights_only=True)["epoch"] == 1
 

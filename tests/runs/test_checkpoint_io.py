@@ -1,6 +1,5 @@
 """A checkpoint file is whole, or its fault is named; its code is never run."""
 
-import os
 import pickle
 import resource
 from pathlib import Path
@@ -30,6 +29,10 @@ def equal(a: dict[str, Any], b: dict[str, Any]) -> bool:
     return same and a | {"state_dict": 0} == b | {"state_dict": 0}
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def rewrite(path: Path, change: Any) -> None:
     path.write_bytes(change(bytearray(path.read_bytes())))
 
@@ -50,14 +53,14 @@ def test_what_is_saved_is_loaded_by_this_lightning_and_torch():
     IO.save_checkpoint(state(3), LAST)
     for loaded in (IO.load_checkpoint(LAST), TorchCheckpointIO().load_checkpoint(LAST)):
         assert equal(loaded, state(3))
-    assert os.listdir("run") == ["last.ckpt"]
+    assert names(Path("run")) == ["last.ckpt"]
 
 
 def test_only_a_last_checkpoint_has_a_previous_one():
     for epoch in range(3):
         IO.save_checkpoint(state(epoch), LAST)
         IO.save_checkpoint(state(epoch), Path("run/best.ckpt"))
-    assert sorted(os.listdir("run")) == ["best.ckpt", "last.ckpt", "previous.ckpt"]
+    assert names(Path("run")) == ["best.ckpt", "last.ckpt", "previous.ckpt"]
     assert (IO.load_checkpoint(LAST)["epoch"], IO.load_checkpoint(PREVIOUS)["epoch"]) == (2, 1)
 
 
@@ -175,7 +178,7 @@ def test_a_full_disk_leaves_the_earlier_files_as_they_were(space):
             IO.save_checkpoint(state(2, size=100_000), LAST)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert sorted(os.listdir("run")) == ["last.ckpt", "previous.ckpt"]
+    assert names(Path("run")) == ["last.ckpt", "previous.ckpt"]
     assert equal(IO.load_checkpoint(LAST), state(1))
     assert equal(IO.load_checkpoint(PREVIOUS), state(0))
 
