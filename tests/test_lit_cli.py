@@ -71,7 +71,7 @@ def test_the_saved_config_is_complete_and_gives_the_same_numbers(run, parse):
         assert Path("runs/a", name).read_text() == Path("runs/b", name).read_text()
     saved = yaml.safe_load(Path("runs/a/config.yaml").read_text())
     assert parse("--config", "runs/a/config.yaml") == parse(*words)
-    assert set(saved) == {"seed_everything", "ema", "trainer", "model", "data"}
+    assert set(saved) == {"compile", "seed_everything", "ema", "trainer", "model", "data"}
     run("test", "--config=runs/a/config.yaml", "--ckpt_path=runs/a/checkpoints/best.ckpt")
 
 

@@ -36,6 +36,7 @@ class EMA(Callback):
         if not 0 < decay < 1:
             raise UserError(f"--ema is a decay between 0 and 1, such as 0.999, got {decay}")
         self.decay = decay
+        self._module: pl.LightningModule | None = None  # that is being or has been fitted
         self._average: list[Tensor] = []  # in the order of `_weights()`
         self._raw: list[Tensor] = []  # while the module holds the average
         self._updates = 0
@@ -44,7 +45,6 @@ class EMA(Callback):
     # ---- the average ----
 
     def _start(self, module: pl.LightningModule, step: int) -> None:
-        self._module = module
         self._tables: list[Any] = [t for m in module.modules() for t in (m._parameters, m._buffers)]
         self._average = [weight.detach().clone() for weight in self._weights()]
         self._updates, self._step = 0, step
@@ -64,9 +64,8 @@ class EMA(Callback):
 
     # ---- what the module holds ----
 
-    def _show_average(self, trainer: pl.Trainer) -> None:
+    def _show_average(self) -> None:
         if self._average and not self._raw:
-            self._update(trainer)
             self._raw = [weight.data for weight in self._weights()]
             _point(self._weights(), self._average)
 
@@ -98,7 +97,7 @@ class EMA(Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Nothing is left of an earlier fit: tests and predictions score what they load."""
-        self.teardown(trainer, pl_module, stage)
+        self._module = pl_module if stage == "fit" else None
         self._average, self._raw = [], []
         if stage != "fit":
             return
@@ -129,14 +128,14 @@ class EMA(Callback):
         self._update(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._show_average(trainer)
+        self._show_average()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._show_raw()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """A test without a checkpoint scores the average too."""
-        self._show_average(trainer)
+        self._show_average()
 
     def on_exception(self, *args: Any) -> None:
         self._show_raw()
@@ -144,7 +143,7 @@ class EMA(Callback):
     # ---- checkpoints ----
 
     def state_dict(self) -> dict[str, Any]:
-        if not self._average:
+        if self._module is None:
             return {}
         with self._showing(self._raw):
             raw = self._module.state_dict()
@@ -161,7 +160,7 @@ class EMA(Callback):
             self._updates = state["updates"]
             _load_raw(pl_module, state)
             _report(trainer, state["decay"], self.decay)
-        elif trainer.ckpt_path:  # what the learning-rate finder restores is no other run
+        else:
             _report(trainer, None, self.decay, "; the average starts from the loaded weights")
 
 

@@ -52,4 +52,5 @@ class Normalize:
     def __call__(self, x: Tensor) -> Tensor:
         if self.scale.device != x.device:
             self.scale, self.shift = self.scale.to(x.device), self.shift.to(x.device)
-        return x.float().mul(self.scale).add_(self.shift)  # on a CPU twice as fast as addcmul
+        # On a CPU twice as fast as addcmul.
+        return x.to(torch.float32, copy=True).mul_(self.scale).add_(self.shift)
