@@ -1,6 +1,7 @@
 """Optimizer steps that Lightning doesn't see one by one: `--steps_per_execution`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
@@ -9,6 +10,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from lit_opt.data.loader import Batch, Group, LazyLoader
 from lit_opt.errors import UserError
 
+Hooks = Mapping[str, list[Callable[..., Any]]]
+STEP_HOOKS = ("on_train_batch_start", "on_before_backward", "on_train_batch_end")
 DEFAULTS = {
     "accumulate_grad_batches": 1,
     "limit_train_batches": 1.0,
@@ -54,33 +57,43 @@ def run_early_steps(trainer: Any, module: Any, group: Group) -> Batch:
     """
     room = trainer.max_steps - trainer.global_step if trainer.max_steps > 0 else len(group)
     *early, last = group[:room]
+    hooks = {name: _hooks(trainer, name) for name in STEP_HOOKS}
     for batch in map(group.loader.begin_step, early):
-        _step(trainer, module, trainer.strategy.batch_to_device(batch, dataloader_idx=0))
+        _step(trainer, module, _on_device(trainer, batch), hooks)
     return group.loader.begin_step(last)
 
 
-def _step(trainer: Any, module: Any, batch: Batch) -> None:
+def _hooks(trainer: Any, name: str) -> list[Callable[..., Any]]:
+    """Those of the callbacks that have any; checkpoints wait for the end of the group."""
+    hooks = [getattr(c, name) for c in trainer.callbacks if not isinstance(c, Checkpoint)]
+    return [partial(hook, trainer, trainer.lightning_module) for hook in hooks if hook]
+
+
+def _on_device(trainer: Any, batch: Batch) -> Batch:
+    """By the data module's hooks, which Lightning looks for anew at every batch."""
+    data = trainer.datamodule
+    batch = data.transfer_batch_to_device(batch, trainer.strategy.root_device, 0)
+    prepared: Batch = data.on_after_batch_transfer(batch, 0)
+    return prepared
+
+
+def _step(trainer: Any, module: Any, batch: Batch, hooks: Hooks) -> None:
     loop = trainer.fit_loop.epoch_loop
     optimizer = trainer.optimizers[0]
     batch_idx = loop.batch_idx + 1
-    _call(trainer, "on_train_batch_start", batch, batch_idx)
+    for hook in hooks["on_train_batch_start"]:
+        hook(batch, batch_idx)
     with trainer.precision_plugin.train_step_context():
         output = module.training_step(batch, batch_idx)
     loss = output["loss"] if isinstance(output, Mapping) else output
     module.optimizer_zero_grad(trainer.current_epoch, batch_idx, optimizer)
-    _call(trainer, "on_before_backward", loss)
+    for hook in hooks["on_before_backward"]:
+        hook(loss)
     loss.backward()
     optimizer.step()
     loop.automatic_optimization.optim_progress.optimizer.step.increment_ready()
     loop.automatic_optimization.optim_progress.optimizer.step.increment_completed()
     loop._batches_that_stepped += 1  # the loggers' step
     loop.update_lr_schedulers("step", update_plateau_schedulers=False)
-    _call(trainer, "on_train_batch_end", {"loss": loss.detach()}, batch, batch_idx)
-
-
-def _call(trainer: Any, hook: str, *args: Any) -> None:
-    """Calls the hook, if any, of the callbacks; checkpoints wait for the end of the group."""
-    for callback in trainer.callbacks:
-        method = getattr(callback, hook)
-        if method is not None and not isinstance(callback, Checkpoint):
-            method(trainer, trainer.lightning_module, *args)
+    for hook in hooks["on_train_batch_end"]:
+        hook({"loss": loss.detach()}, batch, batch_idx)

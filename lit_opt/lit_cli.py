@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from lit_opt.arguments import expand_flags
 from lit_opt.callbacks import StopOnSignal
 from lit_opt.data import ImageData
-from lit_opt.errors import Stopped, UserError
+from lit_opt.errors import RunError, Stopped, UserError
 from lit_opt.fit_check import check_fit, check_loss
 from lit_opt.help import HelpFormatter, short_error
 from lit_opt.layers import checkpoint_layer, config_label, data_layer, parse_layers, run_layer
@@ -31,6 +31,7 @@ from lit_opt.runs.folder import new_run, probe, run_of
 from lit_opt.runs.lock import locked
 from lit_opt.runs.resuming import changes, is_finished, mark_finished, run_to_resume
 from lit_opt.runs.scores import error_line, save_scores
+from lit_opt.runs.slurm import nothing_unasked
 
 DEFAULTS = {
     "model.net": {"class_path": "lit_opt.models.MLP"},
@@ -206,6 +207,7 @@ class LitCLI(LightningCLI):
             default_root_dir=str(self.run or root),
         )
         use_safe_io(trainer.strategy)
+        nothing_unasked(trainer, given.plugins)
         hide_idle_hooks(trainer.callbacks)  # type: ignore[attr-defined]
         return trainer
 
@@ -251,7 +253,7 @@ class LitCLI(LightningCLI):
         return f"# python train.py --config {self.run}/config.yaml\n{text}"
 
     def after_fit(self) -> None:
-        self.stop.leave_if_asked(self.trainer)
+        self.stop.leave_if_asked()
         if self.config["fit"].test:
             self.trainer.loggers = []  # the curves stay those of fit
             best = self.kept[0].best_model_path or None if self.kept else None
@@ -275,7 +277,7 @@ class LitCLI(LightningCLI):
         self._report("Test", self.trainer.test(verbose=False, **kwargs))
 
     def _report(self, title: str, results: list[Mapping[str, float]]) -> None:
-        for scores in results[:1]:  # none with --limit_test_batches 0
+        for scores in filter(None, results[:1]):  # none with --limit_test_batches 0, --barebones
             self.scores |= scores
             self.trainer.print(error_line(title, scores))
 
@@ -294,7 +296,9 @@ def _back_if_refused(path: Path) -> Iterator[None]:
     text = path.read_text() if path.is_file() else None
     try:
         yield
-    except UserError:
+    except (RunError, Stopped):
+        raise
+    except Exception:  # weights that don't fit the net are a RuntimeError
         if text is not None:
             write_text(path, text)
         raise

@@ -114,3 +114,31 @@ def test_stopped_at_a_step(words, step):
 )
 def test_stopped_in_a_validation(words, step):
     assert_resumes(words, step, in_validation=True)
+
+
+@pytest.mark.parametrize("words", [["--batch_size=32"], ["--net.hidden=[16]"]])
+def test_a_resume_that_can_not_be_had_changes_nothing(words, capsys):
+    At.step, At.in_validation, At.number = 30, False, signal.SIGTERM
+    assert go(f"--callbacks+={__name__}.At") == 143
+    before = {path: path.read_bytes() for path in Path("runs/x").rglob("*.[yc]*")}
+    assert go(f"--callbacks+={__name__}.At", *words) == 2
+    error = capsys.readouterr().err.splitlines()[-2:]
+    assert "--batch_size 64; now it is 32" in error[0] or "do not fit --net" in error[-1]
+    assert {path: path.read_bytes() for path in Path("runs/x").rglob("*.[yc]*")} == before
+    At.step = -1
+    assert go(f"--callbacks+={__name__}.At") == 0
+
+
+def test_without_a_name_the_newest_run_goes_on(capsys):
+    for name in ("a", "b"):
+        main(["--epochs=1", f"--name={name}", "--no_test"])
+    main(["--resume", "--epochs=2"])
+    assert "continuing runs/b/checkpoints/last.ckpt, trainer.max_epochs 1 -> 2" in (
+        capsys.readouterr().out
+    )
+    main(["--resume", "--name=b", "--no_test"])
+    assert "runs/b is finished" in capsys.readouterr().out
+
+
+def test_there_must_be_a_run_to_resume(fails):
+    assert "no run in 'runs' has a checkpoint" in fails("--resume")
