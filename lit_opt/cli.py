@@ -99,6 +99,8 @@ def main(
     except SystemExit as left:
         if isinstance(left.__context__, KeyboardInterrupt):  # caught by Lightning in a test
             raise SystemExit(130) from None
+        if type(left).__name__ == "SIGTERMException":  # Lightning's, of status 0
+            raise SystemExit(143) from None
         raise
     except Exception as error:
         if "--debug" in words:

@@ -1,5 +1,7 @@
 """Runs of `train.py` in processes of their own, and callbacks that hold or break them at a step."""
 
+import atexit
+import faulthandler
 import hashlib
 import os
 import runpy
@@ -7,7 +9,8 @@ import signal
 import sys
 import time
 import warnings
-from multiprocessing import get_context
+from itertools import count
+from multiprocessing import get_context, set_start_method
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -16,8 +19,10 @@ import lightning.pytorch as pl
 import torch
 
 ROOT = Path(__file__).parent.parent
-TRAIN = str(ROOT / "train.py")
+TRAIN = ROOT / "train.py"
 HELD, GO = "held", "go"
+NUMBERS = count(1)
+VARIABLES = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "tests")}
 # Forks off one process that has imported everything, which takes seconds.
 FORKING = get_context("forkserver")
 FORKING.set_forkserver_preload(["lit_opt.lit_cli", "sklearn.datasets", "torch.utils.tensorboard"])
@@ -35,7 +40,7 @@ class Hold(pl.Callback):
                 time.sleep(0.01)
 
     def on_sanity_check_start(self, *args: Any) -> None:
-        self._at("sanity")
+        self._at("start")
 
     def on_train_epoch_start(self, trainer: pl.Trainer, *args: Any) -> None:
         self._at(f"epoch {trainer.current_epoch}")
@@ -44,8 +49,8 @@ class Hold(pl.Callback):
         self._at(f"step {trainer.global_step}")
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        if not trainer.sanity_checking:
-            self._at(f"{trainer.state.fn.value} {trainer.global_step}")
+        stage = "sanity" if trainer.sanity_checking else trainer.state.fn.value
+        self._at(f"{stage} {trainer.global_step}")
 
     def on_train_end(self, *args: Any) -> None:
         self._at("end")
@@ -72,54 +77,66 @@ class Run:
 
     Args:
         words: The command line.
+        folder: Where it works. Default: here.
         variables: To be added to the environment; `HOLD` and `BREAK` are for the callback.
     """
 
-    def __init__(self, *words: str, **variables: str) -> None:
-        for name in Path.cwd().glob(f"{HELD}*"):
-            name.unlink()
-        Path(GO).unlink(missing_ok=True)
-        given = {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}/tests", **variables}
+    def __init__(self, *words: str, folder: Path | None = None, **variables: str) -> None:
+        self.folder = (folder or Path()).absolute()
+        for path in [*self.folder.glob(f"{HELD}*"), self.folder / GO]:
+            path.unlink(missing_ok=True)
+        self.outputs = [self.folder / f"{next(NUMBERS)}.{name}" for name in ("out", "err")]
         self.process: BaseProcess = FORKING.Process(
-            target=_train, args=(words, str(Path.cwd()), given)
+            target=_train, args=(words, self.folder, self.outputs, {**VARIABLES, **variables})
         )
         self.process.start()
+        self.pid = self.process.pid or 0
 
     def held(self, processes: int = 1) -> "Run":
-        """Waits for `Hold`."""
+        """Waits until `Hold` holds all of its processes."""
         deadline = time.monotonic() + 60
-        while not all(Path(f"{HELD}{rank}").exists() for rank in range(processes)):
-            assert self.process.is_alive() and time.monotonic() < deadline, self.outputs()
+        while not all((self.folder / f"{HELD}{rank}").exists() for rank in range(processes)):
+            assert self.process.is_alive(), self.read()
+            assert time.monotonic() < deadline, self.read()
             time.sleep(0.01)
         return self
 
     def send(self, number: int, group: bool = False) -> "Run":
-        """Sends a signal and lets the run go on."""
-        assert self.process.pid
-        (os.killpg if group else os.kill)(self.process.pid, number)
-        Path(GO).touch()
+        (os.killpg if group else os.kill)(self.pid, number)
+        return self
+
+    def go(self) -> "Run":
+        (self.folder / GO).touch()
         return self
 
     def end(self, seconds: float = 60) -> tuple[int, str, str]:
         """Exit status, negative for a signal that killed it, stdout and stderr."""
         self.process.join(seconds)
         if self.process.exitcode is None:
-            os.killpg(self.process.pid or 0, signal.SIGKILL)
-            raise TimeoutError(self.outputs())
-        return self.process.exitcode, *self.outputs()
+            self.send(signal.SIGABRT)  # it tells where it hangs
+            self.process.join(5)
+            self.send(signal.SIGKILL, group=True)
+            raise TimeoutError("\n".join(self.read()))
+        return self.process.exitcode, *self.read()
 
-    def outputs(self) -> tuple[str, str]:
-        return Path("stdout").read_text(), Path("stderr").read_text()
+    def read(self) -> list[str]:
+        return [path.read_text() if path.exists() else "" for path in self.outputs]
 
 
-def _train(words: tuple[str, ...], folder: str, variables: dict[str, str]) -> None:
+def _train(
+    words: tuple[str, ...], folder: Path, outputs: list[Path], variables: dict[str, str]
+) -> None:
+    faulthandler.enable()
+    set_start_method(None, force=True)  # the run's workers start as ever
     os.setsid()
     os.chdir(folder)
     os.environ.update(variables)
-    for number, name in ((1, "stdout"), (2, "stderr")):
-        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    sys.argv = [TRAIN, *words]
-    sys.path[0] = str(ROOT)
+    for number, path in enumerate(outputs, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    sys.argv = [str(TRAIN), *words]
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", ".*worker processes in total.*")  # on one core
-    runpy.run_path(TRAIN, run_name="__main__")
+    try:
+        runpy.run_path(str(TRAIN), run_name="__main__")
+    finally:
+        atexit._run_exitfuncs()  # multiprocessing leaves them out

@@ -81,22 +81,27 @@ def assert_resumes(words: list[str], step: int, in_validation: bool = False) -> 
         assert found[key] == value, key
 
 
+PLATEAU = ["--scheduler=ReduceLROnPlateau", "--scheduler.patience=0", "--scheduler.threshold=0.9"]
 ACCUMULATE = ["--accumulate_grad_batches=4"]
 HALF = ["--val_check_interval=0.5"]
 LIMIT = ["--limit_train_batches=8"]
 SITUATIONS = [  # 21 batches an epoch
     ([], 30),
-    ([], 42),  # the last batch of an epoch
-    (["--num_workers=2"], 30),
     (ACCUMULATE, 9),
     (HALF, 52),  # validated at 10 and 20 of 21
+    (["--steps_per_execution=4"], 29),
+    (["--ema=0.99"], 30),
+    (["--mixup=0.2", "--erasing=0.5", "--flip=true"], 30),
+]
+MORE = [
+    ([], 42),  # the last batch of an epoch
+    (["--num_workers=2"], 30),
     (LIMIT, 12),
     (["--max_steps=70"], 30),
     (["--max_steps=70"], 42),
-    (["--steps_per_execution=4"], 29),
-    (["--ema=0.99"], 30),
     (["--scheduler=null", "--callbacks+=HalveWhenStuck"], 30),
-    (["--mixup=0.2", "--erasing=0.5", "--flip=true"], 30),
+    (PLATEAU, 30),
+    (PLATEAU, 42),
     (["--callbacks+=EarlyStopping", "--callbacks.monitor=val/loss", "--callbacks.patience=1"], 30),
     (["--val_fraction=0", "--no_test"], 30),
     (["--optimizer=SGD", "--optimizer.momentum=0.9", "--precision=bf16-mixed"], 30),
@@ -106,6 +111,12 @@ SITUATIONS = [  # 21 batches an epoch
 
 @pytest.mark.parametrize(("words", "step"), SITUATIONS, ids=str)
 def test_stopped_at_a_step(words, step):
+    assert_resumes(words, step)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("words", "step"), MORE, ids=str)
+def test_stopped_at_a_step_of_other_runs(words, step):
     assert_resumes(words, step)
 
 

@@ -180,4 +180,6 @@ def _remedy(trainer: Any) -> str:
 def _fail(trainer: Any, text: str) -> NoReturn:
     if trainer.is_global_zero:
         raise RunError(text)
-    raise SystemExit(1)  # all processes stop here, and one tells why
+    # All processes stop here, and one tells why: unless Lightning kills it, as it does where one
+    # that it started exits with 1.
+    raise SystemExit(0 if trainer.local_rank else 1)

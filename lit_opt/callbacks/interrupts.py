@@ -1,10 +1,12 @@
 """SIGTERM and Ctrl-C: the run is saved at that step and ends, to be resumed to the bit."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,37 +34,62 @@ class StopOnSignal(Callback):
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self.asked = 0  # the signal's number
-        self._requeues = False
-        self._before: dict[int, Any] = {}
+        self._agreed = 0  # the one that all processes know of
+        self._alone = True
+        self._requeue_at = 0  # the signal after which SLURM is to start the job anew
         self._validating = False
 
-    def _listen(self, trainer: Any) -> None:
-        environment = trainer._accelerator_connector.cluster_environment
-        self._requeues = isinstance(environment, SLURMEnvironment) and environment.auto_requeue
-        numbers = [signal.SIGTERM, signal.SIGINT]
-        if self._requeues:
-            numbers.append(environment.requeue_signal or signal.SIGUSR1)
+    # ---- what a signal does ----
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._trainer: Any = trainer
+        self._alone = trainer.world_size == 1
+        environment = self._trainer._accelerator_connector.cluster_environment
+        if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
+            self._requeue_at = environment.requeue_signal or signal.SIGUSR1
+
+    def _listen(self, answer: Callable[[int, Any], None]) -> None:
+        """Until Lightning, whose own answer to SIGTERM exits with 0, restores what was before."""
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._ask) for number in numbers}
+            for number in filter(None, (signal.SIGTERM, signal.SIGINT, self._requeue_at)):
+                signal.signal(number, answer)
 
     def _ask(self, number: int, frame: Any) -> None:
         if number == signal.SIGINT == self.asked:
             if sys.stdout.isatty():
                 os.write(1, b"\x1b[?25h\n")  # the progress bar had hidden the cursor
+            self._pass_on(signal.SIGKILL)
             os._exit(130)
         self.asked = number
-        if number == signal.SIGINT:
+        if number == signal.SIGINT and self._trainer.local_rank == 0:
             os.write(2, b"\nstopping after this step; Ctrl-C again stops at once, unsaved\n")
 
-    def _stop_listening(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+    def _end_at_once(self, number: int, frame: Any) -> None:
+        """Where nothing is being trained."""
+        if self._trainer.local_rank:
+            os._exit(0)  # see `_leave_saved`
+        self._pass_on(number)
+        self.asked = number
+        text = self._text(f"in {self._trainer.state.stage.value}: there was nothing to save")
+        if number == signal.SIGINT:  # a notebook is to live on
+            signal.signal(number, lambda *_: os._exit(130))
+            raise Stopped(text, 130)
+        with contextlib.suppress(RuntimeError):  # it was about to print
+            sys.stdout.flush()
+        os.write(2, f"stopped: {text}\n".encode())
+        os._exit(143)  # an exception may be lost, in a hook of a fork for one
+
+    def _pass_on(self, number: int) -> None:
+        if self._trainer.strategy.launcher:
+            self._trainer.strategy.launcher.kill(number)
 
     # ---- where a run can stop ----
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._listen(trainer)
+    def on_sanity_check_start(self, *args: Any) -> None:
+        self._listen(self._end_at_once)
+
+    def on_train_start(self, *args: Any) -> None:
+        self._listen(self._ask)
 
     def on_train_batch_end(
         self,
@@ -72,54 +99,60 @@ class StopOnSignal(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        if trainer.world_size > 1 and batch_idx % AGREE_EVERY == 0:
-            self._agree(trainer)
-        if not self.asked or (trainer.world_size > 1 and batch_idx % AGREE_EVERY):
+        if self._alone or batch_idx % AGREE_EVERY == 0:
+            self._agree()
+        if not self._agreed:
             return
         loop = trainer.fit_loop.epoch_loop
         due = loop._should_check_val_fx(trainer.fit_loop._data_fetcher)
         if not (due or loop.batch_progress.is_last_batch or loop._should_accumulate()):
-            self._stop(trainer)
-
-    def on_validation_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        if self.asked and trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._validating = True
-            self._stop(trainer)
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.leave_if_asked(trainer)  # `last.ckpt` is of the end of the epoch before
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._stop_listening()
-
-    def on_exception(self, *args: Any) -> None:
-        self._stop_listening()
-
-    def on_test_start(self, *args: Any) -> None:
-        _end_at_once()
-
-    def on_predict_start(self, *args: Any) -> None:
-        _end_at_once()
+            self._stop()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn != "fit":
-            _end_at_once()
+            self._listen(self._end_at_once)
+        elif not trainer.sanity_checking:
+            self._stop_validating()
 
-    def _agree(self, trainer: Any) -> None:
-        asked = torch.tensor(self.asked, device=trainer.strategy.root_device)
-        self.asked = int(trainer.strategy.reduce(asked, reduce_op="max"))
+    def on_validation_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        # Several processes may have different numbers of batches, and so can't agree in each.
+        if self._alone and trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._stop_validating()
+
+    def on_train_epoch_start(self, *args: Any) -> None:
+        self.leave_if_asked()  # `last.ckpt` is of the end of the epoch before
+
+    def on_test_start(self, *args: Any) -> None:
+        self._listen(self._end_at_once)
+
+    def on_predict_start(self, *args: Any) -> None:
+        self._listen(self._end_at_once)
+
+    def _agree(self) -> None:
+        self._agreed = self.asked
+        if not self._alone:
+            strategy = self._trainer.strategy
+            asked = torch.tensor(self.asked, device=strategy.root_device)
+            self._agreed = int(strategy.reduce(asked, reduce_op="max"))
 
     # ---- stopping ----
 
-    def leave_if_asked(self, trainer: Any) -> None:
+    def leave_if_asked(self) -> None:
         """For the time after the training, whose end is in `last.ckpt`."""
-        if self.asked:
-            self._leave(trainer)
+        self._agree()
+        if self._agreed:
+            self._leave_saved()
 
-    def _stop(self, trainer: Any) -> NoReturn:
+    def _stop_validating(self) -> None:
+        self._agree()
+        if self._agreed:
+            self._validating = True
+            self._stop()
+
+    def _stop(self) -> NoReturn:
         if self.path:
-            trainer.save_checkpoint(self.path, weights_only=False)
-        self._leave(trainer)
+            self._trainer.save_checkpoint(self.path, weights_only=False)
+        self._leave_saved()
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -133,18 +166,23 @@ class StopOnSignal(Callback):
                 progress["total"][key] = before + begun  # Lightning's sign of a begun validation
             progress["is_last_batch"] = False
 
-    def _leave(self, trainer: Any) -> NoReturn:
-        name = signal.Signals(self.asked).name
-        saved = f"saved as {self.path}" if self.path else "not saved"
-        if self._requeues and trainer.is_global_zero:
-            subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False)
-        raise Stopped(f"{name} at step {trainer.global_step}: {saved}", self._code())
+    def _leave_saved(self) -> NoReturn:
+        self.asked = self._agreed
+        saved = f"saved as {self.path}" if self.path and self.path.exists() else "not saved"
+        text = self._text(f"at step {self._trainer.global_step}: {saved}")
+        if self._trainer.local_rank:
+            # At any other status Lightning kills the process that started this one.
+            raise SystemExit(0)
+        raise Stopped(text, 130 if self.asked == signal.SIGINT else 143)
 
-    def _code(self) -> int:
-        return 130 if self.asked == signal.SIGINT else 143
+    def _text(self, text: str) -> str:
+        requeues = self.asked == self._requeue_at and self._trainer.is_global_zero
+        return f"{signal.Signals(self.asked).name} {text}{_requeue() if requeues else ''}"
 
 
-def _end_at_once() -> None:
-    """Lightning would take a SIGTERM and go on to the end, though there is nothing to save."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+def _requeue() -> str:
+    try:
+        subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        return f"\nthe job is not requeued: {error}"
+    return "; the job is requeued"

@@ -59,6 +59,8 @@ class EpochLines(ProgressBar):
             self._bar = Progress(transient=True)
             self._task = self._bar.add_task("", total=None)
             self._bar.start()
+        if trainer.fit_loop.restarted_mid_epoch:
+            self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._close_epoch(trainer)

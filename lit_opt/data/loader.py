@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from math import ceil
 from typing import Any
@@ -133,6 +134,10 @@ class LazyLoader(DataLoader[Batch]):
             order = self.sampler.order().to(data.rows.device)
             yield from map(data.__getitems__, torch.split(order, self.batch_size))
 
+    def _get_iterator(self) -> Any:
+        with _signals_wait():  # for workers that don't ignore them yet
+            return super()._get_iterator()
+
     def _first_batch(self) -> int:
         state, self._resumed = self._resumed, None
         if state is None or state["epoch"] != self.sampler.epoch:
@@ -169,6 +174,19 @@ def _seeders() -> list[Callable[[int], Any]]:
     if torch.backends.mps.is_available():
         seeders.append(torch.mps.manual_seed)
     return seeders
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Until the end; processes that are started within never get them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def ignore_signals(worker: int) -> None:

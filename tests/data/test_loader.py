@@ -1,3 +1,6 @@
+import os
+import signal
+
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -27,6 +30,20 @@ def test_batches_equal_a_plain_dataloader():
     for (x, y), (px, py) in zip(ours, plain, strict=True):
         assert torch.equal(x, px)
         assert torch.equal(y, py)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_all_processes_ends_no_worker_that_starts(number):
+    loader = LazyLoader(
+        batches(6),
+        batch_size=2,
+        sampler=EpochSampler(batches(6), 1, 0, shuffle=False),
+        collate_fn=as_is,
+        num_workers=1,
+        worker_init_fn=lambda _: os.kill(os.getpid(), number),
+    )
+    assert torch.cat([y for _, y in loader]).tolist() == list(range(6))
+    assert number not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_rows_select_without_a_copy():

@@ -1,0 +1,360 @@
+"""Stopped, killed or misused from outside: a plain word, and the same command mends it to the bit.
+
+More situations to resume in, within one process, are in test_resuming_runs.py; damaged files in
+runs/test_checkpoint_faults.py.
+"""
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from sabotage import TRAIN, VARIABLES, Run
+
+TERM, INT, KILL = signal.SIGTERM, signal.SIGINT, signal.SIGKILL
+COMMAND = [  # 21 steps an epoch, 9 batches a validation
+    *("--name=x", "--resume", "--epochs=3", "--net.hidden=[32]", "--net.dropout=0.2"),
+    *("--eval_batch_size=16", "--allow=sabotage", "--callbacks+=sabotage.Hold"),
+]
+EMA = ["--ema=0.99"]
+TWO = ["--accelerator=cpu", "--devices=2", "--strategy=ddp"]
+SLURM = {
+    **{f"SLURM_{name}": "0" for name in ("PROCID", "LOCALID", "NODEID")},
+    **{f"SLURM_{name}": "1" for name in ("NTASKS", "NTASKS_PER_NODE", "NNODES")},
+    **{"SLURM_JOB_ID": "4711", "SLURM_JOB_NAME": "x", "SLURM_NODELIST": "localhost"},
+}
+DOCUMENTED = {
+    *(".finished", ".lock", "config.yaml", "environment.json", "metrics.csv", "metrics.json"),
+    *(f"checkpoints/{name}.ckpt" for name in ("best", "last", "previous")),
+}
+# Files for every start and for every state of the code.
+NUMBERED = ("events.out.tfevents.", "uncommitted-")
+Ended = tuple[int, str, str]
+
+
+def digest(folder: Path = Path()) -> dict[str, str]:
+    """Of all that a run is for."""
+    run = folder / "runs/x"
+    found = {name: (run / name).read_text() for name in ("metrics.csv", "metrics.json")}
+    for name in ("best", "last"):
+        weights = torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True)["state_dict"]
+        values = b"".join(key.encode() + weights[key].numpy().tobytes() for key in sorted(weights))
+        found[name] = hashlib.sha256(values).hexdigest()
+    return found
+
+
+def files(run: Path = Path("runs/x")) -> dict[str, bytes]:
+    """Without those that a refused start may touch."""
+    paths = [path for path in run.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {str(path.relative_to(run)): path.read_bytes() for path in paths}
+
+
+def assert_told(ended: Ended, status: int, *named: str, lines: int = 4) -> None:
+    found, _, error = ended
+    assert found == status, error
+    assert 0 < len(error.strip().splitlines()) <= lines, error
+    assert "Traceback" not in error
+    for text in named:
+        assert text in error
+
+
+def assert_ends_like(whole: dict[str, str], *words: str, **variables: str) -> None:
+    """The same command ends as if it had never been interrupted, and leaves nothing behind."""
+    status, _, error = Run(*COMMAND, *words, **variables).end()
+    assert (status, error) == (0, "")
+    assert digest() == whole
+    names = {n for n in [*files(), ".lock"] if not n.startswith(NUMBERED)}
+    assert names == DOCUMENTED
+
+
+def uninterrupted(folder: Path, *words: str) -> dict[str, str]:
+    status, _, error = Run(*COMMAND, *words, folder=folder).end()
+    assert (status, error) == (0, "")
+    return digest(folder)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the command ran uninterrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    uninterrupted(folder, "--callbacks+=sabotage.Rows")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path) -> dict[str, str]:
+    return digest(folder)
+
+
+@pytest.fixture(scope="module")
+def whole_of_two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return uninterrupted(tmp_path_factory.mktemp("two"), *TWO)
+
+
+# ---- kill -9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [1, 5])
+def test_killed_at_random_steps(whole, times):
+    steps = sorted(random.Random(times).sample(range(1, 64), times))
+    for step in steps:
+        assert Run(*COMMAND, HOLD=f"step {step}").held().send(KILL).end()[0] == -KILL
+    assert_ends_like(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["end", "fit end", "test"])
+def test_killed_after_the_last_step(whole, moment):
+    assert Run(*COMMAND, HOLD=moment).held().send(KILL).end()[0] == -KILL
+    assert_ends_like(whole)
+
+
+# ---- SIGTERM
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("moment", "words", "group"),
+    [
+        ("step 30", [], False),
+        ("step 30", ["--num_workers=2"], True),
+        ("fit 42", [], False),
+        ("epoch 1", [], False),
+        ("end", [], False),
+    ],
+    ids=str,
+)
+def test_sigterm_saves(whole, moment, words, group):
+    stopped = Run(*COMMAND, *words, HOLD=moment).held().send(TERM, group).go().end()
+    assert_told(stopped, 143, "SIGTERM at step", "runs/x/checkpoints/last.ckpt", lines=1)
+    assert_ends_like(whole, *words)
+
+
+@pytest.mark.slow
+def test_sigterm_with_ema(tmp_path):
+    (tmp_path / "whole").mkdir()
+    whole = uninterrupted(tmp_path / "whole", *EMA)
+    for moment in ("step 30", "fit 42"):
+        stopped = Run(*COMMAND, *EMA, HOLD=moment).held().send(TERM).go().end()
+        assert_told(stopped, 143, "SIGTERM", lines=1)
+    assert_ends_like(whole, *EMA)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["start", "sanity 0", "validate 63", "test"])
+def test_sigterm_outside_of_the_training_ends_at_once(whole, moment):
+    stopped = Run(*COMMAND, HOLD=moment).held().send(TERM).go().end()
+    assert_told(stopped, 143, "SIGTERM", lines=1)
+    assert_ends_like(whole)
+
+
+@pytest.mark.slow
+def test_sigterm_while_it_starts(whole):
+    """With nothing forked."""
+    command = [sys.executable, str(TRAIN), *COMMAND]
+    start = {"env": os.environ | VARIABLES, "text": True, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **start) as process:
+        time.sleep(1)
+        process.terminate()
+        assert process.communicate(timeout=10)[1] == ""
+    assert process.returncode == -TERM
+    with subprocess.Popen(command, **start) as process:
+        assert process.communicate(timeout=120)[1] == ""
+    assert digest() == whole
+
+
+# ---- Ctrl-C
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["step 30", "fit 42"])
+def test_ctrl_c_saves(whole, moment):
+    stopped = Run(*COMMAND, HOLD=moment).held().send(INT).go().end()
+    assert_told(stopped, 130, "SIGINT at step", "runs/x/checkpoints/last.ckpt", lines=2)
+    assert_ends_like(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["sanity 0", "validate 63", "test"])
+def test_ctrl_c_outside_of_the_training_ends_at_once(moment):
+    stopped = Run(*COMMAND, HOLD=moment).held().send(INT).go().end()
+    assert_told(stopped, 130, "SIGINT", lines=1)
+
+
+@pytest.mark.slow
+def test_ctrl_c_twice_ends_at_once(whole):
+    run = Run(*COMMAND, HOLD="step 30").held().send(INT)
+    time.sleep(0.5)
+    assert run.process.is_alive()  # it waits for the step
+    assert_told(run.send(INT).end(5), 130, "Ctrl-C again", lines=1)
+    assert_ends_like(whole)
+
+
+# ---- several processes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("moment", "group"), [("step 15", True), ("fit 22", False)], ids=str)
+def test_sigterm_to_one_or_all_of_two_processes(whole_of_two, moment, group):
+    run = Run(*COMMAND, *TWO, HOLD=moment).held(2).send(TERM, group).go()
+    assert_told(run.end(), 143, "SIGTERM at step", lines=1)
+    assert_gone(run.pid)
+    assert_ends_like(whole_of_two, *TWO)
+
+
+@pytest.mark.slow
+def test_sigterm_to_one_of_two_processes_in_a_test():
+    run = Run(*COMMAND, *TWO, HOLD="test").held(2).send(TERM)
+    assert_told(run.end(), 143, "SIGTERM", lines=1)
+    assert_gone(run.pid)
+    assert len(run.read()[1].splitlines()) == 1  # the other one had nothing to add
+
+
+def assert_gone(group: int) -> None:
+    """All processes of a run, within seconds of the first."""
+    deadline = time.monotonic() + 15
+    while _alive(group):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _alive(group: int) -> list[str]:
+    """Whatever adopts the orphans may be slow to bury them."""
+    listed = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True).stdout
+    rows = [line.split() for line in listed.splitlines()]
+    return [state for number, state in rows if int(number) == group and state[0] != "Z"]
+
+
+# ---- the same run once more
+
+
+@pytest.mark.slow
+def test_a_second_process_on_the_folder_is_refused(whole):
+    first = Run(*COMMAND, HOLD="step 30").held()
+    before = files()
+    second = Run(*COMMAND, HOLD="").end()
+    assert_told(second, 2, f"process {first.pid} on", "'runs/x'", "--name")
+    assert files() == before
+    assert first.go().end()[0] == 0
+    assert digest() == whole
+
+
+@pytest.mark.slow
+def test_a_finished_run_says_so_and_a_longer_one_goes_on(whole):
+    uninterrupted(Path())
+    before = files()
+    status, said, error = Run(*COMMAND).end()
+    assert (status, error) == (0, "")
+    assert "runs/x is finished" in said
+    assert "larger --max_epochs" in said
+    assert files() == before
+    status, said, error = Run(*COMMAND, "--epochs=4").end()
+    assert (status, error) == (0, "")
+    assert "epoch 4/4" in said
+    assert "epoch 3/4" not in said
+    assert digest()["metrics.csv"].startswith(whole["metrics.csv"])
+
+
+# ---- the same run with something else
+
+
+@pytest.mark.slow
+def test_another_batch_size_waits_for_the_end_of_the_epoch():
+    Run(*COMMAND, HOLD="step 30").held().send(TERM).go().end()
+    before = files()
+    refused = Run(*COMMAND, "--batch_size=32").end()
+    assert_told(refused, 2, "inside epoch 2", "--batch_size 64; now it is 32")
+    after = files()
+    assert {name for name in before if before[name] != after[name]} <= {"environment.json"}
+    assert Run(*COMMAND, HOLD="epoch 2").held().send(TERM).go().end()[0] == 143
+    status, said, error = Run(*COMMAND, "--batch_size=32").end()
+    assert (status, error) == (0, "")
+    assert "data.batch_size 64 -> 32" in said
+    assert torch.load("runs/x/checkpoints/last.ckpt")["global_step"] == 2 * 21 + 41
+
+
+@pytest.mark.slow
+def test_another_lr_is_told(whole):
+    Run(*COMMAND, HOLD="step 30").held().send(TERM).go().end()
+    status, said, error = Run(*COMMAND, "--lr=0.01").end()
+    assert (status, error) == (0, "")
+    assert "continuing at step 30 with lr 0.001 -> 0.01" in said
+    assert digest()["last"] != whole["last"]
+
+
+@pytest.mark.slow
+def test_another_number_of_workers_sees_the_same_samples(folder, whole):
+    rows = "--callbacks+=sabotage.Rows"
+    for workers, step in enumerate((10, 30)):
+        command = [*COMMAND, rows, f"--num_workers={workers}"]
+        stopped = Run(*command, HOLD=f"step {step}").held().send(TERM).go().end()
+        assert_told(stopped, 143, f"step {step}", lines=1)
+    assert_ends_like(whole, rows, "--num_workers=2")
+    seen = Path("rows").read_text()
+    assert seen == (folder / "rows").read_text()
+    each = Counter((epoch, x) for epoch, _, x in map(str.split, seen.splitlines()))
+    assert set(each.values()) == {1}
+    assert len(each) == 3 * 1294
+
+
+# ---- SLURM
+
+
+@pytest.mark.slow
+def test_slurm_and_its_stale_file_change_nothing(folder, whole):
+    Path("runs/x").mkdir(parents=True)
+    for place in (Path(), Path("runs/x")):
+        stale = (folder / "runs/x/checkpoints/previous.ckpt").read_bytes()
+        (place / "hpc_ckpt_1.ckpt").write_bytes(stale)
+    stopped = Run(*COMMAND, HOLD="step 30", **SLURM).held().send(TERM).go().end()
+    assert_told(stopped, 143, "SIGTERM at step 30", lines=1)
+    status, _, error = Run(*COMMAND, **SLURM).end()
+    assert (status, error) == (0, "")
+    assert digest() == whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["step 30", "sanity 0"])
+def test_slurm_requeues_if_asked_to(whole, moment):
+    Path("bin").mkdir()
+    Path("bin/scontrol").write_text('#!/bin/sh\necho "$@" >> requeued\n')
+    Path("bin/scontrol").chmod(0o755)
+    path = f"{Path('bin').absolute()}:{os.environ['PATH']}"
+    variables = {**SLURM, "PATH": path}
+    words = ["--plugins+=lightning.pytorch.plugins.environments.SLURMEnvironment"]
+    run = Run(*COMMAND, *words, HOLD=moment, **variables).held().send(signal.SIGUSR1).go()
+    assert_told(run.end(), 143, "SIGUSR1", "the job is requeued", lines=1)
+    assert Path("requeued").read_text() == "requeue 4711\n"
+    if moment.startswith("step"):  # from here on as after any other restart
+        stopped = Run(*COMMAND, *words, HOLD="step 40", **variables).held().send(TERM).go().end()
+        assert_told(stopped, 143, "SIGTERM at step 40: saved", lines=1)
+    assert_ends_like(whole, *words, **variables)
+    assert Path("requeued").read_text() == "requeue 4711\n"
+
+
+# ---- code
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["step 30", "fit 42", "end"])
+def test_an_exception_in_a_hook(whole, moment):
+    assert_told(Run(*COMMAND, BREAK=moment).end(), 1, "ValueError: out of luck", lines=2)
+    assert_ends_like(whole)
+
+
+def test_the_seed_decides(run):
+    scores = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run(f"--name={name}", f"--seed={seed}", "--epochs=2")
+        scores.append([Path(f"runs/{name}/metrics.{end}").read_text() for end in ("csv", "json")])
+    assert scores[0] == scores[1]
+    assert scores[0][0] != scores[2][0]
+    assert scores[0][1] != scores[2][1]
