@@ -126,6 +126,7 @@ def test_killed_after_the_last_step(whole, moment):
     [
         ("step 30", [], False),
         ("step 30", ["--num_workers=2"], True),
+        ("fit 42", ["--num_workers=2"], True),
         ("fit 42", [], False),
         ("epoch 1", [], False),
         ("end", [], False),

@@ -1,6 +1,7 @@
 """SIGTERM and Ctrl-C: the run is saved at that step and ends, to be resumed to the bit."""
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -59,7 +60,7 @@ class StopOnSignal(Callback):
             if sys.stdout.isatty():
                 os.write(1, b"\x1b[?25h\n")  # the progress bar had hidden the cursor
             self._pass_on(signal.SIGKILL)
-            os._exit(130)
+            _exit(130)
         self.asked = number
         if number == signal.SIGINT and self._trainer.local_rank == 0:
             os.write(2, b"\nstopping after this step; Ctrl-C again stops at once, unsaved\n")
@@ -72,12 +73,12 @@ class StopOnSignal(Callback):
         self.asked = number
         text = self._text(f"in {self._trainer.state.stage.value}: there was nothing to save")
         if number == signal.SIGINT:  # a notebook is to live on
-            signal.signal(number, lambda *_: os._exit(130))
+            signal.signal(number, lambda *_: _exit(130))
             raise Stopped(text, 130)
         with contextlib.suppress(RuntimeError):  # it was about to print
             sys.stdout.flush()
         os.write(2, f"stopped: {text}\n".encode())
-        os._exit(143)  # an exception may be lost, in a hook of a fork for one
+        _exit(143)  # an exception may be lost, in a hook of a fork for one
 
     def _pass_on(self, number: int) -> None:
         if self._trainer.strategy.launcher:
@@ -178,6 +179,14 @@ class StopOnSignal(Callback):
     def _text(self, text: str) -> str:
         requeues = self.asked == self._requeue_at and self._trainer.is_global_zero
         return f"{signal.Signals(self.asked).name} {text}{_requeue() if requeues else ''}"
+
+
+def _exit(code: int) -> NoReturn:
+    """At once; loader workers would tell with a traceback that they miss their process."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch raises an error where one is killed
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    os._exit(code)
 
 
 def _requeue() -> str:

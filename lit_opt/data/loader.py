@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -136,7 +138,10 @@ class LazyLoader(DataLoader[Batch]):
 
     def _get_iterator(self) -> Any:
         with _signals_wait():  # for workers that don't ignore them yet
-            return super()._get_iterator()
+            iterator = super()._get_iterator()
+        if self.num_workers:
+            atexit.register(_end_workers, weakref.ref(iterator))
+        return iterator
 
     def _first_batch(self) -> int:
         state, self._resumed = self._resumed, None
@@ -193,6 +198,12 @@ def ignore_signals(worker: int) -> None:
     """What is sent to a whole process group is for the main process, which ends its workers."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _end_workers(iterator: weakref.ref[Any]) -> None:
+    """At its exit Python waits for them, after a SIGTERM that they ignore."""
+    if alive := iterator():
+        alive._shutdown_workers()
 
 
 def as_is(batch: Any) -> Any:
