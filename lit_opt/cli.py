@@ -97,12 +97,14 @@ def main(
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except SystemExit as left:
-        if isinstance(left.__context__, KeyboardInterrupt):  # caught by Lightning in a test
+        if _is_of_ctrl_c(left):
             raise SystemExit(130) from None
         if type(left).__name__ == "SIGTERMException":  # Lightning's, of status 0
             raise SystemExit(143) from None
         raise
     except Exception as error:
+        if _is_of_ctrl_c(error):
+            raise SystemExit(130) from None
         if "--debug" in words:
             raise
         _fail(error)
@@ -127,6 +129,13 @@ def _run(
     quiet_loggers()
     imports.limit_imports()
     return LitCLI(words, model_class or LitModule, data_class or ImageData)
+
+
+def _is_of_ctrl_c(error: BaseException | None) -> bool:
+    """Whether Lightning caught it and left in its own way, or stumbled."""
+    while error and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def _fail(error: Exception) -> NoReturn:

@@ -72,13 +72,12 @@ class StopOnSignal(Callback):
         self._pass_on(number)
         self.asked = number
         text = self._text(f"in {self._trainer.state.stage.value}: there was nothing to save")
-        if number == signal.SIGINT:  # a notebook is to live on
-            signal.signal(number, lambda *_: _exit(130))
-            raise Stopped(text, 130)
+        if hasattr(sys, "ps1"):  # a notebook is to live on
+            raise Stopped(text, _code(number))
         with contextlib.suppress(RuntimeError):  # it was about to print
             sys.stdout.flush()
         os.write(2, f"stopped: {text}\n".encode())
-        _exit(143)  # an exception may be lost, in a hook of a fork for one
+        _exit(_code(number))  # an exception may be lost, or be another's cause
 
     def _pass_on(self, number: int) -> None:
         if self._trainer.strategy.launcher:
@@ -174,11 +173,15 @@ class StopOnSignal(Callback):
         if self._trainer.local_rank:
             # At any other status Lightning kills the process that started this one.
             raise SystemExit(0)
-        raise Stopped(text, 130 if self.asked == signal.SIGINT else 143)
+        raise Stopped(text, _code(self.asked))
 
     def _text(self, text: str) -> str:
         requeues = self.asked == self._requeue_at and self._trainer.is_global_zero
         return f"{signal.Signals(self.asked).name} {text}{_requeue() if requeues else ''}"
+
+
+def _code(number: int) -> int:
+    return 130 if number == signal.SIGINT else 143
 
 
 def _exit(code: int) -> NoReturn:

@@ -139,9 +139,9 @@ class LazyLoader(DataLoader[Batch]):
     def _get_iterator(self) -> Any:
         with _signals_wait():  # for workers that don't ignore them yet
             iterator = super()._get_iterator()
-        if self.num_workers:
-            atexit.register(_end_workers, weakref.ref(iterator))
-        return iterator
+            if self.num_workers:
+                atexit.register(_end_workers, weakref.ref(iterator))
+            return iterator
 
     def _first_batch(self) -> int:
         state, self._resumed = self._resumed, None

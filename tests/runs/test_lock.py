@@ -1,5 +1,6 @@
 """A second process on a run folder is refused; a crash leaves no lock behind."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,6 +70,10 @@ def test_a_worker_that_outlives_its_run_holds_no_lock():
     with other_process(forks=True) as (process, child):
         process.kill()
         process.wait()
+        for _ in range(50):  # the fork itself may take its time
+            with contextlib.suppress(UserError), locked(RUN):
+                break
+            time.sleep(0.1)
         os.kill(child, 0)  # it lives
         with locked(RUN):
             pass
