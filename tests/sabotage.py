@@ -48,6 +48,9 @@ class Hold(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         self._at(f"step {trainer.global_step}")
 
+    def on_validation_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        self._at(f"before {trainer.state.fn.value} {trainer.global_step}")
+
     def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         stage = "sanity" if trainer.sanity_checking else trainer.state.fn.value
         self._at(f"{stage} {trainer.global_step}")

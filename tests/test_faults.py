@@ -203,7 +203,9 @@ def test_ctrl_c_twice_ends_at_once(whole):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("moment", "group"), [("step 15", True), ("fit 22", False)], ids=str)
+@pytest.mark.parametrize(
+    ("moment", "group"), [("step 15", True), ("before fit 22", False)], ids=str
+)
 def test_sigterm_to_one_or_all_of_two_processes(whole_of_two, moment, group):
     run = Run(*COMMAND, *TWO, HOLD=moment).held(2).send(TERM, group).go()
     assert_told(run.end(), 143, "SIGTERM at step", lines=1)
@@ -288,6 +290,7 @@ def test_another_lr_is_told(whole):
     status, said, error = Run(*COMMAND, "--lr=0.01").end()
     assert (status, error) == (0, "")
     assert "continuing at step 30 with lr 0.001 -> 0.01" in said
+    assert "epoch 2/3" in said
     assert digest()["last"] != whole["last"]
 
 
