@@ -165,7 +165,7 @@ VARIANTS: dict[str, Variant] = {
     "tutorial": tutorial,
     "Lightning documented": documented,
     "lit-opt": ours,
-    "lit-opt, 8 steps in one": with_options("--steps_per_execution", "8"),
+    "lit-opt, 32 steps in one": with_options("--steps_per_execution", "32"),
     "lit-opt, bf16-mixed": with_options("--precision", "bf16-mixed"),
     "tutorial, scored": tutorial_scored,
     "lit-opt, scored": with_options("--test", "--val_check_interval", "1.0"),
@@ -223,7 +223,7 @@ def main() -> None:
     parser.add_argument("--data_dir", default="data")
     parser.add_argument("--nets", nargs="+", default=["MLP"], help="MLP, ConvNet, ResNet9")
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[64, 256, 1024])
-    parser.add_argument("--samples", type=int, default=12_288, help="a multiple of the batch sizes")
+    parser.add_argument("--samples", type=int, default=24_576, help="a multiple of the batch sizes")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     s = parser.parse_args()

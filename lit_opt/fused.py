@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from lit_opt.data.loader import Batch, Group, LazyLoader
 from lit_opt.errors import UserError
+from lit_opt.raw_step import take_step
 
 Hooks = Mapping[str, list[Callable[..., Any]]]
 STEP_HOOKS = ("on_train_batch_start", "on_before_backward", "on_train_batch_end")
@@ -90,7 +91,7 @@ def _step(trainer: Any, module: Any, batch: Batch, hooks: Hooks) -> None:
     for hook in hooks["on_before_backward"]:
         hook(loss)
     loss.backward()
-    optimizer.step()
+    take_step(optimizer)
     loop.automatic_optimization.optim_progress.optimizer.step.increment_ready()
     loop.automatic_optimization.optim_progress.optimizer.step.increment_completed()
     loop._batches_that_stepped += 1  # the loggers' step

@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from lit_opt.data.loader import Batch, Group
 from lit_opt.fused import check_group, planned_steps, run_early_steps
 from lit_opt.optim import finished
+from lit_opt.raw_step import take_step
 
 
 class NoProfiler(PassThroughProfiler):
@@ -105,7 +106,7 @@ class LeanModule(pl.LightningModule):
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         else:
             optimizer_closure()
-            optimizer.optimizer.step()
+            take_step(optimizer.optimizer)
 
 
 def _is_plain(trainer: Any, module: pl.LightningModule, optimizer: torch.optim.Optimizer) -> bool:
