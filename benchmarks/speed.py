@@ -3,10 +3,11 @@
     taskset -c 0 python benchmarks/speed.py --data_dir data --rounds 7
     python benchmarks/speed.py --nets MLP ConvNet --threads 1 2
 
-Every variant runs once a round, in the same process; the table gives medians over the rounds of the
-time against the bare loop's in the same round, with the smallest and the largest, and the bare
-loop's µs a sample. The last line is for an epoch with validation and test. On a GPU, if there is
-one. Fashion-MNIST from `data_dir`, or made-up files of its shape where it is absent.
+Every variant runs once a round, in the same process, between two bare loops; the table gives
+medians over the rounds of its time against the mean of those two, with the smallest and the
+largest, and the bare loop's µs a sample. The last line is for an epoch with validation and test.
+On a GPU, if there is one. Fashion-MNIST from `data_dir`, or made-up files of its shape where it is
+absent.
 """
 
 import argparse
@@ -143,17 +144,25 @@ def documented(s: Setting, net: nn.Module) -> float:
 
 def ours(s: Setting, net: nn.Module, *options: str) -> float:
     """The command line with all its defaults: progress, curves, checkpoints, exact scores."""
+    steps = len(s.labels) // s.batch_size
+    return lit_opt_epoch(s, "--limit_val_batches", "0", "--max_steps", f"{steps}", *options)
+
+
+def ours_scored(s: Setting, net: nn.Module) -> float:
+    steps = len(s.labels) // s.batch_size
+    return lit_opt_epoch(s, "--limit_train_batches", f"{steps}", "--callbacks+", "TestEveryEpoch")
+
+
+def lit_opt_epoch(s: Setting, *options: str) -> float:
     with tempfile.TemporaryDirectory() as folder:
         words = (
             f"--dataset FashionMNIST --data_dir {s.data_dir} --net {s.net} --optimizer SGD "
-            f"--lr {LR} --batch_size {s.batch_size} --max_epochs 1 "
-            f"--max_steps {len(s.labels) // s.batch_size} --default_root_dir {folder} "
-            f"--callbacks+ {__name__}.EpochTime"
+            f"--lr {LR} --batch_size {s.batch_size} --epochs 1 --no_test "
+            f"--default_root_dir {folder}"
         )
-        scored = "--test" in options
-        unscored = [] if scored else ["--no_test", "--limit_val_batches", "0"]
-        lit_opt([*words.split(), *unscored, *options], allow=[__name__])
-        return time.perf_counter() - EpochTime.began if scored else EpochTime.seconds
+        last = ("--callbacks+", f"{__name__}.EpochTime")
+        lit_opt([*words.split(), *options, *last], allow=[__name__])
+        return EpochTime.seconds
 
 
 def with_options(*options: str) -> Variant:
@@ -168,7 +177,7 @@ VARIANTS: dict[str, Variant] = {
     "lit-opt, 32 steps in one": with_options("--steps_per_execution", "32"),
     "lit-opt, bf16-mixed": with_options("--precision", "bf16-mixed"),
     "tutorial, scored": tutorial_scored,
-    "lit-opt, scored": with_options("--test", "--val_check_interval", "1.0"),
+    "lit-opt, scored": ours_scored,
 }
 
 
@@ -185,36 +194,43 @@ def make_data(folder: Path) -> None:
 
 
 def measure(s: Setting) -> dict[str, list[float]]:
-    """Seconds of every variant in every round, the first round not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    """Of every variant in every round: its time over that of the bare loops before and after it.
+
+    The first round is not counted; "bare" holds the bare loop's seconds.
+    """
+    results: dict[str, list[float]] = {name: [] for name in ["bare", *VARIANTS]}
     for round_ in range(s.rounds + 1):
+        before = timed(bare, s, round_)
         for name, variant in VARIANTS.items():
-            torch.manual_seed(round_)
-            net = getattr(models, s.net)()
-            with (
-                contextlib.redirect_stdout(io.StringIO()),
-                contextlib.redirect_stderr(io.StringIO()),
-            ):
-                taken = variant(s, net)
+            taken, after = timed(variant, s, round_), timed(bare, s, round_)
             if round_:
-                seconds[name].append(taken)
-    return seconds
+                results["bare"].append(after)
+                results[name].append(taken / statistics.mean([before, after]))
+            before = after
+    return results
 
 
-def report(s: Setting, seconds: dict[str, list[float]]) -> None:
-    micro = 1e6 * statistics.median(seconds["bare loop"]) / len(s.labels)
+def timed(variant: Variant, s: Setting, seed: int) -> float:
+    torch.manual_seed(seed)
+    net = getattr(models, s.net)()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        return variant(s, net)
+
+
+def report(s: Setting, results: dict[str, list[float]]) -> None:
+    micro = 1e6 * statistics.median(results.pop("bare")) / len(s.labels)
     print(
         f"\n{s.net}, batch {s.batch_size}, {s.thread} thread(s), {s.device}; "
         f"bare loop {micro:.1f} µs a sample"
     )
-    for name, values in list(seconds.items())[:-2]:
-        print(f"  {name:25} {ratio(values, seconds['bare loop'])}")
-    scored = ratio(seconds["tutorial, scored"], seconds["lit-opt, scored"])
-    print(f"  tutorial / lit-opt with validation and test {scored}", flush=True)
+    with_scores = results.pop("tutorial, scored"), results.pop("lit-opt, scored")
+    for name, ratios in results.items():
+        print(f"  {name:25} {summary(ratios)}")
+    ratios = [a / b for a, b in zip(*with_scores, strict=True)]
+    print(f"  tutorial / lit-opt with validation and test {summary(ratios)}", flush=True)
 
 
-def ratio(times: list[float], others: list[float]) -> str:
-    ratios = [a / b for a, b in zip(times, others, strict=True)]
+def summary(ratios: list[float]) -> str:
     return f"{statistics.median(ratios):5.2f}   ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
@@ -223,7 +239,7 @@ def main() -> None:
     parser.add_argument("--data_dir", default="data")
     parser.add_argument("--nets", nargs="+", default=["MLP"], help="MLP, ConvNet, ResNet9")
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[64, 256, 1024])
-    parser.add_argument("--samples", type=int, default=24_576, help="a multiple of the batch sizes")
+    parser.add_argument("--samples", type=int, default=12_288, help="a multiple of the batch sizes")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     s = parser.parse_args()
