@@ -1,18 +1,17 @@
 """Optimizer steps that Lightning doesn't see one by one: `--steps_per_execution`."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lit_opt.data.loader import Batch, Group, LazyLoader
 from lit_opt.errors import UserError
+from lit_opt.hooks import STEP_HOOKS, step_hooks
 from lit_opt.raw_step import take_step
 
 Hooks = Mapping[str, list[Callable[..., Any]]]
-STEP_HOOKS = ("on_train_batch_start", "on_before_backward", "on_train_batch_end")
 DEFAULTS = {
     "accumulate_grad_batches": 1,
     "limit_train_batches": 1.0,
@@ -42,9 +41,11 @@ def check_group(trainer: Any, plain: bool) -> None:
     ]
     if not plain:
         unlike_default.append(
-            "more than one device, fp16-mixed, gradient clipping, LBFGS, a profiler "
-            "or a callback that watches the gradients"
+            "more than one device, fp16-mixed, gradient clipping, LBFGS, a profiler, "
+            "a callback that watches the gradients or an optimizer_step of your own"
         )
+    if is_overridden("on_train_batch_start", trainer.lightning_module):
+        unlike_default.append("the module's on_train_batch_start, which may end the epoch")
     if any(c.interval == "step" and c.frequency > 1 for c in trainer.lr_scheduler_configs):
         unlike_default.append("a scheduler that steps less often than the optimizer")
     if unlike_default:
@@ -54,20 +55,15 @@ def check_group(trainer: Any, plain: bool) -> None:
 def run_early_steps(trainer: Any, module: Any, group: Group) -> Batch:
     """Takes the steps of all batches but the last, which is Lightning's; returns that one.
 
-    Lightning's counts of optimizer steps are kept right, schedulers and callbacks are called.
+    Lightning's counts of optimizer steps are kept right, schedulers and hooks are called; those of
+    checkpoints wait for the end of the group.
     """
     room = trainer.max_steps - trainer.global_step if trainer.max_steps > 0 else len(group)
     *early, last = group[:room]
-    hooks = {name: _hooks(trainer, name) for name in STEP_HOOKS}
+    hooks = {name: step_hooks(trainer, name) for name in STEP_HOOKS}
     for batch in map(group.loader.begin_step, early):
         _step(trainer, module, _on_device(trainer, batch), hooks)
     return group.loader.begin_step(last)
-
-
-def _hooks(trainer: Any, name: str) -> list[Callable[..., Any]]:
-    """Those of the callbacks that have any; checkpoints wait for the end of the group."""
-    hooks = [getattr(c, name) for c in trainer.callbacks if not isinstance(c, Checkpoint)]
-    return [partial(hook, trainer, trainer.lightning_module) for hook in hooks if hook]
 
 
 def _on_device(trainer: Any, batch: Batch) -> Batch:
@@ -87,10 +83,14 @@ def _step(trainer: Any, module: Any, batch: Batch, hooks: Hooks) -> None:
     with trainer.precision_plugin.train_step_context():
         output = module.training_step(batch, batch_idx)
     loss = output["loss"] if isinstance(output, Mapping) else output
+    for hook in hooks["on_before_zero_grad"]:
+        hook(optimizer)
     module.optimizer_zero_grad(trainer.current_epoch, batch_idx, optimizer)
     for hook in hooks["on_before_backward"]:
         hook(loss)
-    loss.backward()
+    module.backward(loss)
+    for hook in hooks["on_after_backward"]:
+        hook()
     take_step(optimizer)
     loop.automatic_optimization.optim_progress.optimizer.step.increment_ready()
     loop.automatic_optimization.optim_progress.optimizer.step.increment_completed()

@@ -4,8 +4,9 @@ Each short cut steps aside where it would change what Lightning does.
 """
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any
 
 import lightning.pytorch as pl
@@ -28,23 +29,6 @@ class NoProfiler(PassThroughProfiler):
 
     def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
         return self._nothing
-
-
-STEP_HOOKS = (
-    "on_train_batch_start",
-    "on_before_zero_grad",
-    "on_before_backward",
-    "on_after_backward",
-    "on_train_batch_end",
-)
-
-
-def hide_idle_hooks(callbacks: Iterable[pl.Callback]) -> None:
-    """Lightning calls each hook of each callback in every step, unless the hook is None."""
-    for callback in callbacks:
-        for hook in STEP_HOOKS:
-            if not is_overridden(hook, callback, pl.Callback):
-                setattr(callback, hook, None)
 
 
 class LeanModule(pl.LightningModule):
@@ -73,6 +57,16 @@ class LeanModule(pl.LightningModule):
         else:
             super().__setattr__(name, value)
 
+    def _call_batch_hook(self, hook_name: str, *args: Any) -> Any:
+        """Lightning finds out for every batch anew who has the hook, the module or the data."""
+        try:
+            selector: Any = self.trainer._data_connector._datahook_selector
+            if "get_instance" not in vars(selector):
+                selector.get_instance = cache(selector.get_instance)
+        except (AttributeError, RuntimeError, TypeError):  # another Lightning, or no trainer
+            pass
+        return super()._call_batch_hook(hook_name, *args)
+
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
         """A fitted schedule stays at its end where a smaller batch size has made the run longer."""
         if not finished(scheduler):
@@ -85,7 +79,9 @@ class LeanModule(pl.LightningModule):
 
     def begin_group(self, group: Group) -> Batch:
         """Trains on all batches of a group but the last, which it returns."""
-        check_group(self.trainer, _is_plain(self.trainer, self, self.trainer.optimizers[0]))
+        optimizer_step = type(self).optimizer_step is LeanModule.optimizer_step
+        plain = optimizer_step and _is_plain(self.trainer, self, self.trainer.optimizers[0])
+        check_group(self.trainer, plain)
         return run_early_steps(self.trainer, self, group)
 
     def optimizer_zero_grad(

@@ -17,8 +17,9 @@ from lit_opt.data import ImageData
 from lit_opt.errors import RunError, Stopped, UserError
 from lit_opt.fit_check import check_fit, check_loss
 from lit_opt.help import HelpFormatter, short_error
+from lit_opt.hooks import hide_idle_hooks
 from lit_opt.layers import checkpoint_layer, config_label, data_layer, parse_layers, run_layer
-from lit_opt.lean import NoProfiler, hide_idle_hooks
+from lit_opt.lean import NoProfiler
 from lit_opt.memory import full_memory_told
 from lit_opt.module import LitModule
 from lit_opt.options import COMMANDS, Options, split_command
@@ -59,6 +60,7 @@ class LitCLI(LightningCLI):
     def __init__(
         self, words: list[str], model_class: type[LitModule], data_class: type[ImageData]
     ) -> None:
+        self.command, self.words = split_command(words)
         self.run: Path | None = None
         self.resumed_step: int | None = None  # of this run
         self.stop = StopOnSignal()
@@ -106,6 +108,8 @@ class LitCLI(LightningCLI):
     def _prepare_subcommand_parser(
         self, klass: type, subcommand: str, **kwargs: Any
     ) -> LightningArgumentParser:
+        if subcommand != self.command:  # each of the others would take 0.06 s
+            return self.init_parser(**kwargs)
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "fit":
             parser.add_argument(
@@ -125,7 +129,7 @@ class LitCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Flag > config > checkpoint > data > default: the weaker ones are configs put before."""
-        command, words = split_command(args)
+        command, words = self.command, self.words
         actions = self._parser(command)._actions
         options = Options(o.lstrip("-") for a in actions for o in (a.dest, *a.option_strings))
         flags = expand_flags(words, options)
@@ -208,7 +212,7 @@ class LitCLI(LightningCLI):
         )
         use_safe_io(trainer.strategy)
         nothing_unasked(trainer, given.plugins)
-        hide_idle_hooks(trainer.callbacks)  # type: ignore[attr-defined]
+        hide_idle_hooks(trainer, self.model)
         return trainer
 
     def _kept(self, given: Namespace) -> list[ModelCheckpoint]:

@@ -6,6 +6,7 @@ import torch
 
 from lit_opt.data import Digits, ImageData
 from lit_opt.errors import UserError
+from lit_opt.hooks import STEP_HOOKS
 from lit_opt.models import MLP
 from lit_opt.module import LitModule
 
@@ -22,9 +23,9 @@ class Steps(pl.Callback):
         self.lrs.append(trainer.optimizers[0].param_groups[0]["lr"])
 
 
-def fit(k: int, resume=None, model=None, data=None, **options):
+def fit(k: int, resume=None, model=None, data=None, cls=LitModule, **options):
     torch.manual_seed(0)
-    model = LitModule(
+    model = cls(
         MLP((1, 8, 8), hidden=(32,), dropout=0.3),
         optimizer="AdamW",
         scheduler="OneCycleLR",
@@ -81,6 +82,44 @@ def test_a_resumed_run_is_the_uninterrupted_one(step, tmp_path):
         assert p.equal(q)
 
 
+class Hooks(pl.Callback):
+    def __init__(self):
+        self.calls = []
+
+
+class Hooked(LitModule):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.__dict__["calls"] = []
+
+
+for name in STEP_HOOKS:
+    setattr(Hooks, name, lambda self, *_, name=name: self.calls.append(name))
+    if name != "on_train_batch_start":
+        setattr(Hooked, name, lambda self, *_, name=name: self.calls.append(name))
+
+
+def test_every_hook_of_a_step_is_called_in_every_step():
+    calls = []
+    for k in (1, 4):
+        hooks = Hooks()
+        _, module, _ = fit(k, cls=Hooked, callbacks=[hooks])
+        calls.append((hooks.calls, module.calls))
+    assert calls[0] == calls[1]
+    assert calls[0][0][:5] == list(STEP_HOOKS)
+    assert len(calls[0][1]) == 4 * 42
+
+
+class OwnStep(LitModule):
+    def optimizer_step(self, epoch, batch_idx, optimizer, closure=None):
+        super().optimizer_step(epoch, batch_idx, optimizer, closure)
+
+
+class MayEndTheEpoch(LitModule):
+    def on_train_batch_start(self, batch, batch_idx):
+        return -1
+
+
 class Watching(pl.Callback):
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         pass
@@ -94,6 +133,8 @@ class Watching(pl.Callback):
         ({"val_check_interval": 0.5}, "val_check_interval 0.5"),
         ({"gradient_clip_val": 1.0}, "gradient clipping"),
         ({"callbacks": [Watching()]}, "watches the gradients"),
+        ({"cls": OwnStep}, "optimizer_step of your own"),
+        ({"cls": MayEndTheEpoch}, "may end the epoch"),
     ],
 )
 def test_what_needs_lightning_between_the_steps_is_refused(options, named):

@@ -105,3 +105,17 @@ def test_a_fused_optimizer_ends_where_the_plain_one_does():
     assert fused.optimizers_for(1, 1)[0][0].defaults["fused"]
     for a, b in zip(fused.parameters(), unfused.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
+
+
+def test_whose_a_batch_hook_is_is_found_out_once():
+    model = fit(LitModule)
+    assert model.trainer._data_connector._datahook_selector.get_instance.cache_info().misses == 3
+
+
+def test_lightning_still_warns_of_a_batch_hook_that_is_not_called():
+    class Both(LitModule):
+        def on_after_batch_transfer(self, batch, dataloader_idx):
+            raise AssertionError
+
+    with pytest.warns(UserWarning, match="on_after_batch_transfer` in both"):
+        fit(Both)

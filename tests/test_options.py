@@ -55,7 +55,7 @@ def test_the_sources_name_the_parsers_options(command, run, monkeypatch):
 
     monkeypatch.setattr(LitCLI, "parse_arguments", stop)
     with pytest.raises(SystemExit):
-        run()
+        run(command)
     actions = parsers[command]._actions
     parsed = {o.lstrip("-") for a in actions for o in (a.dest, *a.option_strings)}
     parsed = {name for name in parsed if not name.endswith((".help", "+")) and len(name) > 1}
