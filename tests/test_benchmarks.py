@@ -23,9 +23,10 @@ def test_speed_on_made_up_data():
         "tutorial",
         "Lightning documented",
         "lit-opt",
-        "lit-opt, 8 steps in one",
+        "lit-opt, 32 steps in one",
         "lit-opt, bf16-mixed",
-        "tutorial / lit-opt with validation and test",
+        *(f"tutorial / lit-opt{what}" for what in ("", ", 32 steps in one", ", bf16-mixed")),
+        "tutorial / lit-opt, scored",
     ]
 
 
@@ -33,7 +34,7 @@ def test_speed_on_made_up_data():
 def test_scores_over_seeds():
     printed = program("seeds.py", str(ROOT / "configs/digits.yaml"), "--seeds=2", "--epochs=1")
     assert {line.split()[0] for line in printed.splitlines()} == {
-        *("val/acc", "val/loss", "test/acc", "test/loss", "seconds"),
+        *("val/acc", "val/loss", "test/acc", "test/loss", "seconds", "training"),
     }
     assert "n = 2" in printed
 
