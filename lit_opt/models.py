@@ -42,13 +42,17 @@ class MLP(nn.Module):
         return self.layers(x)  # (B, C, H, W) -> (B, num_classes)
 
 
-def conv_bn_relu(in_channels: int, out_channels: int, size: int = 3, stride: int = 1) -> nn.Module:
-    """Convolution, batch norm and ReLU; 3×3 keeps H and W, 4×4 with stride 2 halves them."""
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, size, stride, padding=1, bias=False),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(),
-    )
+def conv_bn_relu(
+    in_channels: int, out_channels: int, size: int = 3, stride: int = 1, pool: bool = False
+) -> nn.Module:
+    """Convolution, batch norm and ReLU; 3×3 keeps H and W, 4×4 with stride 2 halves them.
+
+    So does `pool`, before the batch norm, which then has a quarter to do (David Page's "Bag of
+    Tricks" for ResNets, 2019).
+    """
+    convolution = nn.Conv2d(in_channels, out_channels, size, stride, padding=1, bias=False)
+    pooling = [nn.MaxPool2d(2)] if pool else []
+    return nn.Sequential(convolution, *pooling, nn.BatchNorm2d(out_channels), nn.ReLU())
 
 
 class ConvNet(nn.Module):
@@ -72,14 +76,13 @@ class ConvNet(nn.Module):
         strided: bool = False,
     ) -> None:
         super().__init__()
+        size_stride_pool = (4, 2, False) if strided else (3, 1, True)
+        first = conv_bn_relu(in_channels, width, *size_stride_pool)
         last = (8 if strided else 4) * width
         self.features = nn.Sequential(
-            conv_bn_relu(in_channels, width, *((4, 2) if strided else (3, 1))),
-            nn.Identity() if strided else nn.MaxPool2d(2),  # (B, width, H/2, W/2)
-            conv_bn_relu(width, 2 * width),
-            nn.MaxPool2d(2),  # (B, 2 width, H/4, W/4)
-            conv_bn_relu(2 * width, 4 * width),
-            nn.MaxPool2d(2) if strided else nn.Identity(),  # (B, 4 width, H/8, W/8) if strided
+            first,  # (B, width, H/2, W/2)
+            conv_bn_relu(width, 2 * width, pool=True),  # (B, 2 width, H/4, W/4)
+            conv_bn_relu(2 * width, 4 * width, pool=strided),  # (B, 4 width, H/8, W/8) if strided
             conv_bn_relu(4 * width, last),
             nn.AdaptiveMaxPool2d(1),  # (B, last, 1, 1)
         )
@@ -117,13 +120,10 @@ class ResNet9(nn.Module):
         super().__init__()
         self.features = nn.Sequential(
             conv_bn_relu(in_channels, width),
-            conv_bn_relu(width, 2 * width),
-            nn.MaxPool2d(2),  # (B, 2 width, H/2, W/2)
+            conv_bn_relu(width, 2 * width, pool=True),  # (B, 2 width, H/2, W/2)
             Residual(2 * width),
-            conv_bn_relu(2 * width, 4 * width),
-            nn.MaxPool2d(2),  # (B, 4 width, H/4, W/4)
-            conv_bn_relu(4 * width, 8 * width),
-            nn.MaxPool2d(2),  # (B, 8 width, H/8, W/8)
+            conv_bn_relu(2 * width, 4 * width, pool=True),  # (B, 4 width, H/4, W/4)
+            conv_bn_relu(4 * width, 8 * width, pool=True),  # (B, 8 width, H/8, W/8)
             Residual(8 * width),
             nn.AdaptiveMaxPool2d(1),  # (B, 8 width, 1, 1)
         )
