@@ -76,11 +76,10 @@ class ConvNet(nn.Module):
         strided: bool = False,
     ) -> None:
         super().__init__()
-        size_stride_pool = (4, 2, False) if strided else (3, 1, True)
-        first = conv_bn_relu(in_channels, width, *size_stride_pool)
+        kernel = (4, 2) if strided else (3, 1)  # size and stride
         last = (8 if strided else 4) * width
         self.features = nn.Sequential(
-            first,  # (B, width, H/2, W/2)
+            conv_bn_relu(in_channels, width, *kernel, pool=not strided),  # (B, width, H/2, W/2)
             conv_bn_relu(width, 2 * width, pool=True),  # (B, 2 width, H/4, W/4)
             conv_bn_relu(2 * width, 4 * width, pool=strided),  # (B, 4 width, H/8, W/8) if strided
             conv_bn_relu(4 * width, last),

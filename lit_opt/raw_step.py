@@ -29,7 +29,13 @@ def _watched(optimizer: Any) -> bool:
             torch.autograd.profiler._is_profiler_enabled
             or any(getattr(torch_optimizer, name) for name in ALL_HOOKS)
             or any(getattr(optimizer, name) for name in OWN_HOOKS)
-            or ("step" in vars(optimizer) and not optimizer._opt_called)  # a scheduler's
+            or not _seen_by_schedulers(optimizer)
         )
     except AttributeError:
         return True
+
+
+def _seen_by_schedulers(optimizer: Any) -> bool:
+    """A scheduler lays a step over the optimizer's that notes that it was called."""
+    own = vars(optimizer).get("step")
+    return own is None or (own._wrapped_by_lr_sched and optimizer._opt_called)

@@ -77,6 +77,15 @@ def test_hooks_are_called() -> None:
     assert calls == ["before", "after", "everywhere"]
 
 
+def test_a_step_that_somebody_has_laid_over_it_is_called() -> None:
+    optimizer, calls = some_optimizer(), []
+    ExponentialLR(optimizer, 0.5)
+    take_step(optimizer)
+    optimizer.step = lambda: calls.append("own")  # type: ignore[method-assign,assignment]
+    take_step(optimizer)
+    assert calls == ["own"]
+
+
 def test_a_profiler_sees_the_step() -> None:
     with torch.profiler.profile() as profiler:
         take_step(some_optimizer())

@@ -18,7 +18,7 @@ class BestCheckpoint(ModelCheckpoint):
     """`best.ckpt`; a monitored name that is never logged is found before the first step."""
 
     state_key = "BestCheckpoint"  # Lightning puts its together anew in every hook
-    on_train_batch_end = None  # type: ignore[assignment]  # nothing is saved between validations
+    on_train_batch_end = None  # type: ignore[assignment]  # it saves after validations only
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -59,7 +59,7 @@ class LastCheckpoint(ModelCheckpoint):
     """`last.ckpt`; a class of its own, so that its state is told from another's of the user."""
 
     state_key = "LastCheckpoint"
-    on_train_batch_end = None  # type: ignore[assignment]  # nothing is saved inside an epoch
+    on_train_batch_end = None  # type: ignore[assignment]  # it saves after epochs only
 
 
 def checkpoints(folder: Path, model: LitModule, has_validation: bool) -> list[ModelCheckpoint]:
