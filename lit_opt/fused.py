@@ -61,40 +61,37 @@ def run_early_steps(trainer: Any, module: Any, group: Group) -> Batch:
     room = trainer.max_steps - trainer.global_step if trainer.max_steps > 0 else len(group)
     *early, last = group[:room]
     hooks = {name: step_hooks(trainer, name) for name in STEP_HOOKS}
+    caller = module._current_fx_name
     for batch in map(group.loader.begin_step, early):
-        _step(trainer, module, _on_device(trainer, batch), hooks)
+        _step(trainer, module, trainer.strategy.batch_to_device(batch, dataloader_idx=0), hooks)
+    module._current_fx_name = caller
     return group.loader.begin_step(last)
-
-
-def _on_device(trainer: Any, batch: Batch) -> Batch:
-    """By the data module's hooks, which Lightning looks for anew at every batch."""
-    data = trainer.datamodule
-    batch = data.transfer_batch_to_device(batch, trainer.strategy.root_device, 0)
-    prepared: Batch = data.on_after_batch_transfer(batch, 0)
-    return prepared
 
 
 def _step(trainer: Any, module: Any, batch: Batch, hooks: Hooks) -> None:
     loop = trainer.fit_loop.epoch_loop
     optimizer = trainer.optimizers[0]
     batch_idx = loop.batch_idx + 1
-    for hook in hooks["on_train_batch_start"]:
-        hook(batch, batch_idx)
+    trainer._logger_connector.on_batch_start(batch)  # self.log weighs by its size
+
+    def call(name: str, *args: Any) -> None:
+        for hook in hooks[name]:
+            module._current_fx_name = name  # self.log asks for it
+            hook(*args)
+
+    call("on_train_batch_start", batch, batch_idx)
+    module._current_fx_name = "training_step"
     with trainer.precision_plugin.train_step_context():
         output = module.training_step(batch, batch_idx)
     loss = output["loss"] if isinstance(output, Mapping) else output
-    for hook in hooks["on_before_zero_grad"]:
-        hook(optimizer)
+    call("on_before_zero_grad", optimizer)
     module.optimizer_zero_grad(trainer.current_epoch, batch_idx, optimizer)
-    for hook in hooks["on_before_backward"]:
-        hook(loss)
+    call("on_before_backward", loss)
     module.backward(loss)
-    for hook in hooks["on_after_backward"]:
-        hook()
+    call("on_after_backward")
     take_step(optimizer)
     loop.automatic_optimization.optim_progress.optimizer.step.increment_ready()
     loop.automatic_optimization.optim_progress.optimizer.step.increment_completed()
     loop._batches_that_stepped += 1  # the loggers' step
     loop.update_lr_schedulers("step", update_plateau_schedulers=False)
-    for hook in hooks["on_train_batch_end"]:
-        hook({"loss": loss.detach()}, batch, batch_idx)
+    call("on_train_batch_end", {"loss": loss.detach()}, batch, batch_idx)

@@ -25,6 +25,8 @@ def test_speed_on_made_up_data():
         "lit-opt",
         "lit-opt, 32 steps in one",
         "lit-opt, bf16-mixed",
+        "tutorial, scored",
+        "lit-opt, scored",
         *(f"tutorial / lit-opt{what}" for what in ("", ", 32 steps in one", ", bf16-mixed")),
         "tutorial / lit-opt, scored",
     ]
@@ -37,6 +39,7 @@ def test_scores_over_seeds():
         *("val/acc", "val/loss", "test/acc", "test/loss", "seconds", "training"),
     }
     assert "n = 2" in printed
+    assert float(printed.split("training")[1].split()[0]) > 0
 
 
 @pytest.mark.slow

@@ -110,6 +110,26 @@ def test_every_hook_of_a_step_is_called_in_every_step():
     assert len(calls[0][1]) == 4 * 42
 
 
+class Logs(LitModule):
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        self.log("logged/loss", loss, on_step=False, on_epoch=True)
+        return loss
+
+    def on_after_backward(self):
+        self.log("logged/norm", self.net.layers[-1].weight.grad.norm(), on_epoch=True)
+
+
+def test_what_a_step_logs_is_averaged_over_all_of_them():
+    means = []
+    for k in (1, 4):
+        trainer, _, _ = fit(k, cls=Logs)
+        logged = trainer.callback_metrics
+        means.append([float(logged[f"logged/{name}"]) for name in ("loss", "norm_epoch")])
+        assert means[-1][0] == pytest.approx(float(logged["train/loss"]))
+    assert means[0] == pytest.approx(means[1])
+
+
 class OwnStep(LitModule):
     def optimizer_step(self, epoch, batch_idx, optimizer, closure=None):
         super().optimizer_step(epoch, batch_idx, optimizer, closure)

@@ -1,6 +1,9 @@
 """The optimizer's step without torch's profiling: the same step, and all of it where it counts."""
 
 from collections.abc import Callable
+from functools import wraps
+from types import MethodType
+from typing import Any
 
 import pytest
 import torch
@@ -77,13 +80,32 @@ def test_hooks_are_called() -> None:
     assert calls == ["before", "after", "everywhere"]
 
 
-def test_a_step_that_somebody_has_laid_over_it_is_called() -> None:
-    optimizer, calls = some_optimizer(), []
+def after_the_scheduler(optimizer: Any, wrap: Callable[..., Any], monkeypatch: Any) -> None:
     ExponentialLR(optimizer, 0.5)
     take_step(optimizer)
-    optimizer.step = lambda: calls.append("own")  # type: ignore[method-assign,assignment]
+    optimizer.step = wrap(optimizer.step)
+
+
+def before_the_scheduler(optimizer: Any, wrap: Callable[..., Any], monkeypatch: Any) -> None:
+    optimizer.step = MethodType(wrap(type(optimizer).step), optimizer)
+    ExponentialLR(optimizer, 0.5)
+
+
+def on_the_class(optimizer: Any, wrap: Callable[..., Any], monkeypatch: Any) -> None:
+    monkeypatch.setattr(torch.optim.SGD, "step", wrap(torch.optim.SGD.step))
+
+
+@pytest.mark.parametrize("lay", [after_the_scheduler, before_the_scheduler, on_the_class])
+@pytest.mark.parametrize("alike", [wraps, lambda step: lambda own: own], ids=["wraps", "bare"])
+def test_a_step_that_somebody_has_laid_over_it_is_called(
+    lay: Callable[..., None], alike: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    optimizer, calls = some_optimizer(), []
+    lay(optimizer, lambda step: alike(step)(lambda *_: calls.append("own")), monkeypatch)
+    calls.clear()
     take_step(optimizer)
-    assert calls == ["own"]
+    take_step(optimizer)
+    assert calls == ["own", "own"]
 
 
 def test_a_profiler_sees_the_step() -> None:

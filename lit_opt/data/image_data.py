@@ -268,13 +268,6 @@ class ImageData(LightningDataModule):
         last: Batch = module.begin_group(batch)
         return last
 
-    def transfer_batch_to_device(
-        self, batch: Batch, device: torch.device, dataloader_idx: int
-    ) -> Batch:
-        x, y = batch  # where Lightning's own hook would search for tensors
-        ahead = device.type == "cuda"
-        return x.to(device, non_blocking=ahead), y.to(device, non_blocking=ahead)
-
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         x, y = batch
         training = self.trainer is not None and self.trainer.training
