@@ -19,14 +19,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lit_opt.quiet import quiet_warnings
+from lit_opt.engine.cli.quiet import quiet_warnings
 
 quiet_warnings()
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from lit_opt.runs.checkpoint_io import SafeCheckpointIO, fault
+from lit_opt.engine.runs.checkpoint_file import SafeCheckpointIO, fault
 
 Work = Callable[[Path], object]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from lit_opt.data import Digits
+from lit_opt.sources import Digits
 
 
 def write(root: Path) -> None:

@@ -18,8 +18,9 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from lit_opt.data import ImageData, ImageFolder
-from lit_opt.data.folder import CACHE
+from lit_opt.datamodule import ImageData
+from lit_opt.engine.loading.image_folder import CACHE
+from lit_opt.sources import ImageFolder
 
 CLASSES = 10
 BATCH_SIZE = 64

@@ -26,8 +26,8 @@ def fit(samples: int) -> None:
     import lightning.pytorch as pl
     import torch
 
-    from lit_opt.cli import main
-    from lit_opt.data import Source
+    from lit_opt.engine.cli.main import main
+    from lit_opt.sources import Source
 
     class MadeUp(Source):
         in_shape = (1, 28, 28)

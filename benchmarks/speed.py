@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lit_opt.quiet import quiet_loggers, quiet_warnings
+from lit_opt.engine.cli.quiet import quiet_loggers, quiet_warnings
 
 quiet_warnings()
 import lightning.pytorch as pl
@@ -34,7 +34,7 @@ from torchvision.datasets import FashionMNIST
 from torchvision.transforms import ToTensor
 
 from lit_opt import models
-from lit_opt.cli import main as lit_opt
+from lit_opt.engine.cli.main import main as lit_opt
 
 quiet_loggers()
 LR = 0.01

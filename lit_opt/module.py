@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from lit_opt.hparams import objects
-from lit_opt.lean import LeanModule
-from lit_opt.metrics import Accuracy, MeanLoss, Scores, better
-from lit_opt.optim import build_optimizer, build_schedulers
-from lit_opt.targets import OnLogits
+from lit_opt.engine.optim.schedulers import build_optimizer, build_schedulers
+from lit_opt.engine.tasks.hparams import objects
+from lit_opt.engine.tasks.lean import LeanModule
+from lit_opt.engine.tasks.loss_on_logits import OnLogits
+from lit_opt.engine.tasks.metrics import Accuracy, MeanLoss, Scores, better
 
 Batch = tuple[Tensor, Tensor]  # the batch contract is in lit_opt/data/__init__.py
 

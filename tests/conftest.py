@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from lit_opt import imports
-from lit_opt.cli import main
-from lit_opt.lit_cli import LitCLI
+from lit_opt.engine import allowed_imports as imports
+from lit_opt.engine.cli.main import main
+from lit_opt.engine.cli.run import LitCLI
 
 ROOT = Path(__file__).parent.parent
 

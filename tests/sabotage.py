@@ -25,7 +25,9 @@ NUMBERS = count(1)
 VARIABLES = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "tests")}
 # Forks off one process that has imported everything, which takes seconds.
 FORKING = get_context("forkserver")
-FORKING.set_forkserver_preload(["lit_opt.lit_cli", "sklearn.datasets", "torch.utils.tensorboard"])
+FORKING.set_forkserver_preload(
+    ["lit_opt.engine.cli.run", "sklearn.datasets", "torch.utils.tensorboard"]
+)
 
 
 class Hold(pl.Callback):

@@ -8,8 +8,8 @@ import torch
 import yaml
 from conftest import ROOT
 
-from lit_opt import data
-from lit_opt.data import Source
+import lit_opt.sources as data
+from lit_opt.sources import Source
 
 sys.path.append(str(ROOT / "benchmarks"))
 from digits_as_files import write

@@ -4,10 +4,11 @@ import torch
 from torch import nn
 from torchmetrics import MeanAbsoluteError
 
-from lit_opt.data import Diabetes, Digits, ImageData
-from lit_opt.lit_cli import LitCLI
+from lit_opt.datamodule import ImageData
+from lit_opt.engine.cli.run import LitCLI
 from lit_opt.models import MLP
 from lit_opt.module import LitModule
+from lit_opt.sources import Diabetes, Digits
 
 
 def fit(model: LitModule, data: ImageData, **options) -> pl.Trainer:

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lit_opt.data import Digits, ImageData
+from lit_opt.datamodule import ImageData
 from lit_opt.models import MLP
 from lit_opt.module import LitModule
+from lit_opt.sources import Digits
 
 SEED, EPOCHS, BATCH, LR = 7, 4, 100, 0.1
 EXACT = {"atol": 1e-6, "rtol": 1e-6}
@@ -45,7 +46,7 @@ def plain_loop(model: nn.Module, train: Any, val: Any, test: Any) -> Record:
     cost_function = nn.CrossEntropyLoss()
     x, y = train
     for epoch in range(EPOCHS):
-        seed = 1_000_003 * SEED + epoch  # of lit_opt.data.loader.EpochSampler
+        seed = 1_000_003 * SEED + epoch  # of lit_opt.engine.loading.loader.EpochSampler
         order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
         for rows in order.split(BATCH):
             model.train()

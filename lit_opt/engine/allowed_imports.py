@@ -1,0 +1,73 @@
+"""Importing a module runs its code: what configs, checkpoints and flags may name is limited.
+
+Whatever else they name is refused before it is imported. Only the program, `main(allow=…)`, and
+the command line, `--allow`, can allow more; a config can't.
+"""
+
+import sys
+from collections.abc import Iterable
+
+from lit_opt.engine.errors import UserError
+
+PACKAGES = ("torch", "torchvision", "torchmetrics", "lightning", "lit_opt", "sklearn")
+_allowed = {*PACKAGES, "__main__"}  # the program itself runs already
+
+
+def split_allowed(words: list[str]) -> tuple[list[str], list[str]]:
+    """What `--allow` names, and the words without it, so that it is no key of a config."""
+    names: list[str] = []
+    others: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        flag, equals, value = word.partition("=")
+        if flag == "--allow":
+            names.append(value if equals else next(rest, ""))
+        else:
+            others.append(word)
+    return names, others
+
+
+def allow(names: Iterable[str]) -> None:
+    """Lets values name what is in these packages or modules, from now on in this process.
+
+    Raises:
+        UserError: if a name is none of a package or module, or is that of the parser itself.
+    """
+    for name in names:
+        parts = name.split(".")
+        if not all(part.isidentifier() for part in parts) or parts[0] == "jsonargparse":
+            raise UserError(f"--allow {name!r}: expected the name of a package, such as my_package")
+        _allowed.add(name)
+
+
+def limit_imports() -> None:
+    """Makes jsonargparse refuse, before it imports, what is not allowed by now.
+
+    It does not build objects where any value is taken either: `{class_path: torch.load, …}` among
+    an optimizer's arguments would be called.
+    """
+    from jsonargparse import set_parsing_settings
+
+    set_parsing_settings(
+        import_path_denylist=["*"],
+        import_path_allowlist=sorted(_allowed),
+        instantiate_subclass_spec_in_any=False,
+    )
+
+
+def check_import(path: str, option: str) -> None:
+    """Raises `UserError` if `path`, the value of `option`, is not allowed."""
+    parts = path.replace(":", ".").split(".")
+    if not any(".".join(parts[: i + 1]) in _allowed for i in range(len(parts))):
+        raise UserError(f"{option}: {refusal(path)}")
+
+
+def refusal(path: str) -> str:
+    """What was refused and, unless it is Python's own such as `os`, how to allow it; two lines."""
+    package = path.partition(".")[0]
+    if package in sys.stdlib_module_names:
+        return f"{path} is not imported; expected a class or function of {', '.join(PACKAGES)}"
+    return (
+        f"{path} is not imported, as that would run its code\n"
+        f'if you trust {package}: main(allow=["{package}"]) in train.py, or --allow {package}'
+    )

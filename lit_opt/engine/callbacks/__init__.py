@@ -1,0 +1,20 @@
+"""Callbacks: one idea a file."""
+
+from lit_opt.engine.callbacks.ema import EMA
+from lit_opt.engine.callbacks.finite import StopAtNonFinite
+from lit_opt.engine.callbacks.hyperparameters import ChangeHyperparameters, HalveWhenStuck
+from lit_opt.engine.callbacks.predictions import WritePredictions
+from lit_opt.engine.callbacks.progress import EpochLines
+from lit_opt.engine.callbacks.step_log import StepLog
+from lit_opt.engine.callbacks.test_every_epoch import TestEveryEpoch
+
+__all__ = [
+    "EMA",
+    "ChangeHyperparameters",
+    "EpochLines",
+    "HalveWhenStuck",
+    "StepLog",
+    "StopAtNonFinite",
+    "TestEveryEpoch",
+    "WritePredictions",
+]

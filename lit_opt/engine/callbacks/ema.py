@@ -1,0 +1,198 @@
+"""An average of the weights is scored and kept; training goes on from the raw weights."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from lit_opt.engine.errors import UserError
+
+SAVED = "lightning_module_state_dict"  # the method of a strategy that gives a checkpoint's weights
+
+
+class EMA(Callback):
+    """Validates, tests and keeps an exponential moving average of the weights: `--ema 0.999`.
+
+    After every optimizer step, t = 0, 1, …, average = d·average + (1 - d)·weights with
+    d = min(decay, (1 + t)/(10 + t)), which soon forgets the initial weights
+    (tf.train.ExponentialMovingAverage). BatchNorm's statistics are averaged like the weights that
+    they go with (timm's ModelEmaV3); integers are not averaged.
+
+    In every checkpoint `state_dict` is the average; the raw weights, from which a continued fit
+    goes on, are in this callback's state. Both stay where they are in memory, only the module's
+    pointers change, so that no exception can leave one in the other's place.
+
+    Args:
+        decay: In (0, 1); the average reaches back about 1/(1 - decay) optimizer steps.
+    """
+
+    state_key = "EMA"
+
+    def __init__(self, decay: float = 0.999) -> None:
+        if not 0 < decay < 1:
+            raise UserError(f"--ema is a decay between 0 and 1, such as 0.999, got {decay}")
+        self.decay = decay
+        self._module: pl.LightningModule | None = None  # that is being or has been fitted
+        self._average: list[Tensor] = []  # in the order of `_weights()`
+        self._raw: list[Tensor] = []  # while the module holds the average
+        self._updates = 0
+        self._step = 0
+
+    # ---- the average ----
+
+    def _start(self, module: pl.LightningModule, step: int) -> None:
+        self._tables: list[Any] = [t for m in module.modules() for t in (m._parameters, m._buffers)]
+        self._average = [weight.detach().clone() for weight in self._weights()]
+        self._updates, self._step = 0, step
+
+    def _weights(self) -> list[Tensor]:
+        """Looked up each time, as a module may put another tensor in a buffer's place."""
+        found = [weight for table in self._tables for weight in table.values()]
+        return [w for w in found if w is not None and (w.is_floating_point() or w.is_complex())]
+
+    def _update(self, trainer: pl.Trainer) -> None:
+        if trainer.global_step == self._step:  # gradients are being accumulated
+            return
+        decay = min(self.decay, (1 + self._updates) / (10 + self._updates))
+        self._step, self._updates = trainer.global_step, self._updates + 1
+        with torch.no_grad():
+            torch._foreach_lerp_(self._average, self._weights(), 1 - decay)
+
+    # ---- what the module holds ----
+
+    def _show_average(self) -> None:
+        if self._average and not self._raw:
+            self._raw = [weight.data for weight in self._weights()]
+            _point(self._weights(), self._average)
+
+    def _show_raw(self) -> None:
+        if self._raw:
+            _point(self._weights(), self._raw)
+            self._raw = []
+
+    @contextmanager
+    def _showing(self, values: list[Tensor]) -> Iterator[None]:
+        """Within, the module holds `values`, if there are any."""
+        weights = self._weights() if values else []
+        held = [weight.data for weight in weights]
+        try:
+            _point(weights, values)
+            yield
+        finally:
+            _point(weights, held)
+
+    @contextmanager
+    def averaged(self, trainer: pl.Trainer) -> Iterator[None]:
+        """Within, the module holds the average of all steps so far."""
+        if self._average:
+            self._update(trainer)
+        with self._showing(self._average):
+            yield
+
+    # ---- a fit ----
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Nothing is left of an earlier fit: tests and predictions score what they load."""
+        self._module = pl_module if stage == "fit" else None
+        self._average, self._raw = [], []
+        if stage != "fit":
+            return
+        if trainer.strategy.restore_checkpoint_after_setup:
+            raise UserError("--ema needs all weights on every device; set --strategy auto or ddp")
+        raw_or_average = getattr(trainer.strategy, SAVED)
+
+        def average() -> dict[str, Any]:
+            with self.averaged(trainer):
+                return raw_or_average()
+
+        setattr(trainer.strategy, SAVED, average)  # no hook is called for `save_weights_only`
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        vars(trainer.strategy).pop(SAVED, None)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not self._average:
+            self._start(pl_module, trainer.global_step)
+        devices = [weight.device for weight in self._weights()]
+        self._average = [a.to(d) for a, d in zip(self._average, devices, strict=True)]
+        if any(torch.finfo(a.dtype).bits < 32 for a in self._average):
+            raise UserError(
+                "--ema moves by less than weights of 16 bits can show; set --precision bf16-mixed"
+            )
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        self._update(trainer)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._show_average()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._show_raw()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A test without a checkpoint scores the average too."""
+        self._show_average()
+
+    def on_exception(self, *args: Any) -> None:
+        self._show_raw()
+
+    # ---- checkpoints ----
+
+    def state_dict(self) -> dict[str, Any]:
+        if self._module is None:
+            return {}
+        with self._showing(self._raw):
+            raw = self._module.state_dict()
+        return {"decay": self.decay, "updates": self._updates, "raw": raw}
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if trainer.state.fn != "fit":
+            return
+        self._start(pl_module, checkpoint["global_step"])
+        state = checkpoint["callbacks"].get(self.state_key)
+        if state:
+            self._updates = state["updates"]
+            _load_raw(pl_module, state)
+            _report(trainer, state["decay"], self.decay)
+        else:
+            _report(trainer, None, self.decay, "; the average starts from the loaded weights")
+
+
+def _point(weights: list[Tensor], values: list[Tensor]) -> None:
+    for weight, value in zip(weights, values, strict=True):
+        weight.data = value
+
+
+def _load_raw(module: pl.LightningModule, state: dict[str, Any]) -> None:
+    module.load_state_dict(state["raw"], strict=module.strict_loading)
+
+
+def _report(trainer: pl.Trainer, old: float | None, new: float | None, note: str = "") -> None:
+    if old != new:
+        trainer.print(f"continuing with ema {old} -> {new}{note}")
+
+
+def _of(trainer: Any) -> EMA | None:
+    return next((c for c in trainer.callbacks if isinstance(c, EMA)), None)
+
+
+def averaged(trainer: pl.Trainer) -> AbstractContextManager[None]:
+    """Within, the module holds the average, if the trainer makes one."""
+    ema = _of(trainer)
+    return ema.averaged(trainer) if ema else nullcontext()
+
+
+def continue_without(
+    trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]
+) -> None:
+    """A fit that continues one with EMA and has none goes on from the raw weights."""
+    state = checkpoint["callbacks"].get(EMA.state_key)
+    if state and not _of(trainer):
+        _load_raw(module, state)
+        _report(trainer, state["decay"], None, ", from the raw weights")

@@ -1,0 +1,168 @@
+"""Short names, in flags and YAML: `lr` for `model.lr`, `nll` for `torch.nn.NLLLoss`.
+
+Everything is rewritten to the one full form that Lightning's CLI parses, so that all forms of an
+option give the same configuration. Stacked from weak to strong: defaults, data, checkpoint, configs
+in their order, flags.
+"""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import get_loader
+
+from lit_opt.engine.cli.options import Options, is_flag
+from lit_opt.engine.errors import UserError
+from lit_opt.engine.optim.names import nearest, plain
+
+# Options whose value may be the bare name of a class, and the module that has it.
+CLASSES = {
+    "model.net": ("lit_opt.models",),
+    "model.loss": ("torch.nn",),
+    "data.dataset": ("lit_opt.sources",),
+    "trainer.callbacks": ("lit_opt.engine.callbacks", "lightning.pytorch.callbacks"),
+}
+# Options given as {"name": …, argument: …}; naming one anew drops the arguments of the old one.
+SPECS = {"model.optimizer", "model.scheduler"}
+# What an option means that stands without a value.
+SWITCHES = {
+    "test": ("test", "true"),
+    "no_test": ("test", "false"),
+    "compile": ("compile", "true"),
+    "resume": ("resume", "true"),
+}
+
+
+def expand_flags(argv: list[str], options: Options) -> list[str]:
+    """Every flag as `--full.name=value`: configs first, then names of classes, then the rest."""
+    ranked = []
+    for flag, value in _pairs(argv):
+        name = options.full(flag.rstrip("+"))
+        if name == "config" and value is not None:
+            value = dump(read_config(Path(value), options))
+        elif value is not None and name in {*CLASSES, *SPECS}:
+            value = dump(expand_value(name, _parse(flag, value)))
+        first = (name in CLASSES and name != "trainer.callbacks") or name in SPECS
+        rank = 0 if name == "config" else 1 if first else 2
+        name += "+" * flag.endswith("+")
+        ranked.append((rank, f"--{name}" if value is None else f"--{name}={value}"))
+    return [token for _, token in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def _parse(flag: str, value: str) -> Any:
+    try:
+        return get_loader("yaml")(value)
+    except yaml.YAMLError as error:
+        raise UserError(f"--{flag} {value} is not YAML: {' '.join(str(error).split())}") from None
+
+
+def _pairs(argv: list[str]) -> Iterator[tuple[str, str | None]]:
+    """`--flag value`, `--flag=value` and `--flag` as (flag, value or None)."""
+    tokens = list(argv)
+    while tokens:
+        token = tokens.pop(0)
+        if not is_flag(token):
+            raise UserError(f"unexpected {token!r}; options are written --name value")
+        flag, equals, value = token.lstrip("-").partition("=")
+        if flag in SWITCHES and not equals and (not tokens or is_flag(tokens[0])):
+            yield SWITCHES[flag]
+        elif equals:
+            yield flag, value
+        else:
+            yield flag, tokens.pop(0) if tokens and not is_flag(tokens[0]) else None
+
+
+def read_config(path: Path, options: Options) -> dict[str, Any]:
+    """A YAML file with its short names written out; keys may stand in their group or alone."""
+    if not path.is_file():
+        nearest = difflib.get_close_matches(path.stem, [p.stem for p in path.parent.glob("*.yaml")])
+        hint = f"; did you mean {path.parent / nearest[0]}.yaml?" if nearest else ""
+        raise UserError(f"--config: there is no file {path}{hint}")
+    try:
+        content = get_loader("yaml")(path.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} has no keys; expected lines like `lr: 0.1`")
+    try:
+        return expand_mapping(content, options)
+    except UserError as error:
+        raise UserError(f"{path}: {error}".replace("option --", "key ")) from None
+
+
+def expand_mapping(content: dict[str, Any], options: Options) -> dict[str, Any]:
+    """`{"lr": 0.1, "trainer": {…}}` -> `{"model": {"lr": 0.1}, "trainer": {…}}`."""
+    result: dict[str, Any] = {}
+    for key, value in content.items():
+        inner = value if key in options.groups and isinstance(value, dict) else {"": value}
+        for name, item in inner.items():
+            plain = ".".join(filter(None, (key, name))).rstrip("+")
+            group, _, option = options.full(plain).rpartition(".")
+            target = result.setdefault(group, {}) if group else result
+            target[option + "+" * f"{key}{name}".endswith("+")] = expand_value(
+                f"{group}.{option}", item
+            )
+    return result
+
+
+def expand_value(name: str, value: Any) -> Any:
+    if name in SPECS:
+        return expand_spec(value)
+    return expand_class(name, value) if name in CLASSES else value
+
+
+def expand_spec(value: Any) -> Any:
+    """`Adam` and Lightning's class_path form -> `{"name": "Adam", argument: …}`."""
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, dict) and "class_path" in value:
+        return {"name": value["class_path"], **value.get("init_args", {})}
+    return value
+
+
+def expand_class(name: str, value: Any) -> Any:
+    """A bare class name, alone, in a list or as a class_path, -> its import path."""
+    if isinstance(value, list):
+        return [expand_class(name, item) for item in value]
+    if isinstance(value, str):
+        return value if "." in value or value[:1] in "{[" else find_class(name, value)
+    if isinstance(value, dict) and "class_path" in value:
+        return {**value, "class_path": expand_class(name, value["class_path"])}
+    return value
+
+
+def find_class(option: str, wanted: str) -> str:
+    """Import path of the class that `wanted` names, whatever its case: `nll`, `cross_entropy`."""
+    known = {plain(name): path for home in CLASSES[option] for name, path in classes_in(home)}
+    if plain(wanted) in known:
+        return known[plain(wanted)]
+    near = nearest(wanted, [path.rpartition(".")[2] for path in known.values()])
+    hint = f"did you mean {' or '.join(near)}?" if near else ""
+    raise UserError(
+        f"--{option.split('.')[1]}: no {wanted!r} in {' or '.join(CLASSES[option])}; {hint}\n"
+        "a class of your own is given by its import path: my_module.MyClass"
+    )
+
+
+def classes_in(home: str) -> Iterator[tuple[str, str]]:
+    """(name, import path) of a module's own public classes; of torch.nn the losses."""
+    module = importlib.import_module(home)
+    listed = getattr(module, "__all__", ())
+    for name, value in vars(module).items():
+        own = inspect.isclass(value) and (name in listed or value.__module__.startswith(home))
+        own = own and name[0] != "_"
+        if own and (home != "torch.nn" or name.endswith("Loss")):
+            yield name, f"{home}.{name}"
+
+
+def dump(value: Any) -> str:
+    """One line of YAML that jsonargparse reads back as the same value."""
+    return (
+        str(yaml.safe_dump(value, default_flow_style=True, width=10**9))
+        .removesuffix("...\n")
+        .strip()
+    )

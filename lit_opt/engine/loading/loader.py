@@ -1,0 +1,211 @@
+"""From tensors in memory to batches: one indexing each, in an order that can be replayed."""
+
+from __future__ import annotations
+
+import atexit
+import signal
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from math import ceil
+from typing import Any
+from zlib import crc32
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from lit_opt.engine.errors import UserError
+
+Batch = tuple[Tensor, Tensor]
+# What the position inside an epoch depends on, in the words of the command line.
+SIZES = {
+    "batch_size": "--batch_size",
+    "world_size": "--devices x --num_nodes",
+    "samples": "a training set of",
+    "group": "--steps_per_execution",
+}
+
+
+class Batches(Dataset[Batch]):
+    """Rows of x (N, ...) and y (N, ...); `rows`, int64 (M,), selects some without a copy."""
+
+    def __init__(self, x: Tensor, y: Tensor, rows: Tensor | None = None) -> None:
+        self.x, self.y = x, y
+        self.rows = torch.arange(len(x)) if rows is None else rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Batch:
+        row = self.rows[index]
+        return self.x[row], self.y[row]
+
+    def __getitems__(self, indices: list[int] | Tensor) -> Batch:
+        # index_select takes an eighth of the time of x[rows].
+        rows = self.rows.index_select(0, torch.as_tensor(indices))
+        return self.x.index_select(0, rows), self.y.index_select(0, rows)
+
+
+class EpochSampler(DistributedSampler[int]):
+    """Order = f(seed, epoch), the epoch being told by `set_epoch`; not shuffled: 0, 1, 2, ...
+
+    Shuffled (training), every rank gets the same number of samples: the tail is dropped.
+    Not shuffled (evaluation), every sample goes to exactly one rank: 7 on 2 ranks are 4 + 3.
+    """
+
+    def __init__(
+        self, dataset: Batches, num_replicas: int, rank: int, shuffle: bool, seed: int = 0
+    ) -> None:
+        super().__init__(dataset, num_replicas, rank, shuffle, seed, drop_last=shuffle)
+        self.size = len(dataset)
+        # DistributedSampler would pad the evaluation to the same number on every rank.
+        mine = len(range(rank, self.size, num_replicas))
+        self.num_samples = self.size // num_replicas if shuffle else mine
+        self.skipped = 0  # samples of this rank that an interrupted epoch has seen
+
+    def order(self) -> Tensor:
+        """This rank's indices in this epoch, int64."""
+        order = torch.arange(self.size)
+        if self.shuffle:
+            # Not seed + epoch: neighbouring seeds would share orders. A generator uses 32 bits.
+            mixed = (1_000_003 * self.seed + self.epoch) % 2**32
+            order = torch.randperm(self.size, generator=torch.Generator().manual_seed(mixed))
+        return order[self.rank :: self.num_replicas][self.skipped : self.num_samples]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.order().tolist())
+
+
+class Group(list[Batch]):
+    """Batches whose optimizer steps are run in one go; each begins with `loader.begin_step`."""
+
+    loader: LazyLoader
+
+
+class LazyLoader(DataLoader[Batch]):
+    """Starts at the first batch, not at `iter()`, and goes on inside an epoch after a resume.
+
+    Lightning calls `iter()` before `set_epoch`; workers would have fetched the batches of the wrong
+    epoch by then (Lightning issue 21938). Lightning saves and restores `state_dict`.
+
+    Shuffled (training), it seeds torch for every step: augmentation and dropout are the same after
+    a resume, however often a run is validated, and different on every rank.
+    """
+
+    sampler: EpochSampler
+    group = 1  # batches handed over at once
+    batch = 0  # of the epoch, handed over so far
+    _resumed: dict[str, int] | None = None
+
+    def __len__(self) -> int:
+        return ceil(self.steps / self.group)
+
+    @property
+    def steps(self) -> int:
+        """Batches an epoch."""
+        return super().__len__()
+
+    def __iter__(self) -> Iterator[Batch | Group]:  # type: ignore[override]
+        if not isinstance(self.sampler, EpochSampler):  # Lightning's, for a prediction
+            yield from super().__iter__()
+            return
+        self._seeders = _seeders() if self.sampler.shuffle else []
+        self.batch = self._first_batch()
+        self.sampler.skipped = self.batch * (self.batch_size or 0)
+        batches = self._batches()
+        while group := Group(islice(batches, self.group - self.batch % self.group)):
+            group.loader = self
+            yield group if self.group > 1 else self.begin_step(group[0])
+
+    def begin_step(self, batch: Batch) -> Batch:
+        """Counts the batch and, in training, seeds torch for its step."""
+        if self._seeders:
+            place = (self.sampler.seed, self.sampler.epoch, self.batch, self.sampler.rank)
+            for seed in self._seeders:
+                seed(crc32(repr(place).encode()))
+        self.batch += 1
+        return batch
+
+    def _batches(self) -> Iterator[Batch]:
+        if self.num_workers or self.pin_memory or self.batch_size is None:
+            yield from super().__iter__()
+        else:  # what DataLoader does around its fetching costs more than the fetching
+            data: Any = self.dataset
+            order = self.sampler.order().to(data.rows.device)
+            yield from map(data.__getitems__, torch.split(order, self.batch_size))
+
+    def _get_iterator(self) -> Any:
+        with _signals_wait():  # for workers that don't ignore them yet
+            iterator = super()._get_iterator()
+            if self.num_workers:
+                atexit.register(_end_workers, weakref.ref(iterator))
+            return iterator
+
+    def _first_batch(self) -> int:
+        state, self._resumed = self._resumed, None
+        if state is None or state["epoch"] != self.sampler.epoch:
+            return 0
+        now = self.state_dict()
+        for key, flag in SIZES.items():
+            if state[key] != now[key]:
+                raise UserError(
+                    f"the checkpoint was written inside epoch {state['epoch'] + 1}, with {flag} "
+                    f"{state[key]}; now it is {now[key]}.\n"
+                    f"Continue with {state[key]}; only between epochs can it change"
+                )
+        return state["batch"]
+
+    def state_dict(self) -> dict[str, int]:
+        return {
+            "epoch": self.sampler.epoch,
+            "batch": self.batch,
+            "batch_size": self.batch_size or 0,
+            "world_size": self.sampler.num_replicas,
+            "samples": self.sampler.size,
+            "group": self.group,
+        }
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self._resumed = state
+
+
+def _seeders() -> list[Callable[[int], Any]]:
+    """What seeds the devices in use; `torch.manual_seed` takes a hundred times as long."""
+    seeders: list[Callable[[int], Any]] = [torch.default_generator.manual_seed]
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        seeders.append(torch.cuda.manual_seed)
+    if torch.backends.mps.is_available():
+        seeders.append(torch.mps.manual_seed)
+    return seeders
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Until the end; processes that are started within never get them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def ignore_signals(worker: int) -> None:
+    """What is sent to a whole process group is for the main process, which ends its workers."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _end_workers(iterator: weakref.ref[Any]) -> None:
+    """At its exit Python waits for them, after a SIGTERM that they ignore."""
+    if alive := iterator():
+        alive._shutdown_workers()
+
+
+def as_is(batch: Any) -> Any:
+    """The collate function: `Batches` hands over whole batches."""
+    return batch

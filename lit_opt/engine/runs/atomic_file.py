@@ -1,0 +1,94 @@
+"""Files that appear whole or not at all, wherever the process is killed."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from lit_opt.engine.errors import RunError
+
+
+@contextmanager
+def write_aside(path: Path, previous: Path | None = None) -> Iterator[IO[bytes]]:
+    """A hidden file beside `path` to write to, which takes its name once it is on the disk.
+
+    Args:
+        path: What to write; its folder is made.
+        previous: The name that the file now at `path` gets, once the new one has taken its place.
+
+    Raises:
+        RunError: if it can't be written; `path` and `previous` are then as they were.
+    """
+    new = _hidden(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with new.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        _swap(new, path, previous)
+    except (OSError, RuntimeError) as error:  # torch's zip writer raises RuntimeErrors
+        raise RunError(
+            f"can't write '{path}': {reason(error)}\n"
+            "the files that were there are as they were; free space, or set --default_root_dir"
+        ) from error
+    finally:
+        remove([new, _hidden(previous or path)])
+
+
+def write_text(path: Path, text: str) -> None:
+    with write_aside(path) as file:
+        file.write(text.encode())
+
+
+def _swap(new: Path, path: Path, previous: Path | None) -> None:
+    """At every moment one of `path` and `previous` is whole, even if the old `path` was not."""
+    keep = previous is not None and path.exists()
+    if previous and keep:
+        _link(path, _hidden(previous))
+    new.replace(path)
+    if previous and keep:
+        _hidden(previous).replace(previous)
+    with contextlib.suppress(OSError):  # not every file system can
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _link(path: Path, name: Path) -> None:
+    """A second name; where the file system has none, a copy."""
+    name.unlink(missing_ok=True)
+    try:
+        name.hardlink_to(path)
+    except OSError:
+        shutil.copyfile(path, name)
+
+
+def _hidden(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Of processes that were killed while they wrote."""
+    remove(folder.glob(".*.tmp"))
+
+
+def remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def reason(error: BaseException) -> str:
+    """What the system said, which torch buries under an error of its own; one line."""
+    inner: BaseException | None = error
+    while inner:
+        if isinstance(inner, OSError) and inner.strerror:
+            return inner.strerror
+        inner = inner.__context__
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -1,0 +1,406 @@
+"""The average is the formula's, is what is scored and kept, and training does not notice it."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from conftest import ROOT
+from lightning.pytorch.callbacks import LearningRateFinder, ModelCheckpoint
+from torch import nn
+
+from lit_opt.datamodule import ImageData
+from lit_opt.engine.callbacks import EMA
+from lit_opt.engine.callbacks.ema import averaged
+from lit_opt.module import LitModule
+from lit_opt.sources import Digits
+
+DECAY = 0.8
+PARTS = ["decay", "updates", "raw"]
+
+
+class Net(nn.Module):
+    """With a tied weight, statistics, an integer buffer and a buffer that is replaced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(64, 32), nn.BatchNorm1d(32), nn.Linear(32, 10)
+        self.tied = nn.Linear(64, 32)
+        self.tied.weight = self.first.weight
+        self.register_buffer("count", torch.tensor(0.0))
+
+    def forward(self, x):
+        if self.training:
+            self.count = self.count + 1
+        x = x.flatten(1)
+        return self.last(self.norm(self.first(x)).relu() + self.tied(x))
+
+
+def make(*callbacks, epochs=2, fitted=None, **options) -> tuple[pl.Trainer, LitModule]:
+    torch.manual_seed(0)
+    model = LitModule(Net(), optimizer="SGD", lr=0.05)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        callbacks=list(callbacks),
+        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_train_batches=8,
+        **options,
+    )
+    return trainer, model
+
+
+def fit(*callbacks, ckpt_path=None, **options) -> tuple[pl.Trainer, LitModule]:
+    trainer, model = make(*callbacks, **options)
+    trainer.fit(model, ImageData(Digits()), ckpt_path=ckpt_path, weights_only=True)
+    return trainer, model
+
+
+def copy(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(a[name].equal(b[name]) for name in a)
+
+
+def load(path) -> dict:
+    return torch.load(path, weights_only=True)
+
+
+class ByHand(pl.Callback):
+    """The average by its formula, from what training holds after each optimizer step."""
+
+    def on_train_start(self, trainer, pl_module):
+        self.average, self.raw, self.step = copy(pl_module), copy(pl_module), 0
+        self.shown = []
+
+    def on_train_batch_end(self, trainer, pl_module, *args):
+        self.raw = copy(pl_module)
+        if trainer.global_step == self.step:
+            return
+        d = min(DECAY, (1 + self.step) / (10 + self.step))
+        self.step += 1
+        for name, raw in self.raw.items():
+            old = self.average[name]
+            self.average[name] = d * old + (1 - d) * raw if raw.is_floating_point() else raw
+
+    def on_validation_batch_end(self, trainer, pl_module, *args):
+        if not trainer.sanity_checking:
+            self.shown.append(copy(pl_module))
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        assert same(copy(pl_module), self.raw)
+
+    def agrees(self, weights) -> None:
+        assert weights.keys() == self.average.keys()
+        for name, average in self.average.items():
+            torch.testing.assert_close(weights[name], average, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"accumulate_grad_batches": 3}, {"precision": "bf16-mixed"}, {"val_check_interval": 4}],
+    ids=str,
+)
+def test_the_average_is_the_formulas_and_training_does_not_notice(options):
+    hand, ema = ByHand(), EMA(DECAY)
+    _, model = fit(ema, hand, **options)
+    assert hand.step == (6 if "accumulate_grad_batches" in options else 16)
+    hand.agrees(copy(model))
+    assert same(hand.shown[-1], copy(model))  # what the last validation scored
+    assert not same(hand.raw, copy(model))
+    assert model.__dict__["_plain_step"][1]  # of lit_opt.engine.tasks.lean
+    _, plain = fit(**options)
+    assert same(copy(plain), hand.raw)
+    assert same(copy(plain), ema.state_dict()["raw"])
+
+
+def test_a_decay_is_reached_only_after_a_warm_up():
+    ema = EMA(0.9999)
+    _, model = fit(ema, epochs=1)
+    raw = ema.state_dict()["raw"]
+    torch.manual_seed(0)
+    start = Net().state_dict()["last.weight"]
+    distance = (copy(model)["net.last.weight"] - raw["net.last.weight"]).norm()
+    assert distance < (start - raw["net.last.weight"]).norm() / 2
+
+
+class SaveAlways(pl.Callback):
+    """Saves a file in every hook, and notes what it must hold."""
+
+    def __init__(self, hand: ByHand) -> None:
+        self.hand, self.files = hand, []
+
+    def save(self, trainer) -> None:
+        if trainer.global_step == 0 or trainer.sanity_checking:
+            return
+        for weights_only in (False, True):
+            path = f"{len(self.files)}.ckpt"
+            trainer.save_checkpoint(path, weights_only=weights_only)
+            hand = {k: v.clone() for k, v in self.hand.average.items()}
+            self.files.append((path, weights_only, hand, dict(self.hand.raw), trainer.global_step))
+
+    def on_train_batch_end(self, trainer, *args):
+        self.save(trainer)
+
+    def on_train_batch_start(self, trainer, *args):
+        self.save(trainer)
+
+    def on_validation_start(self, trainer, pl_module):
+        self.save(trainer)
+
+    def on_validation_batch_end(self, trainer, *args):
+        self.save(trainer)
+
+    def on_validation_end(self, trainer, pl_module):
+        self.save(trainer)
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        self.save(trainer)
+
+    def on_train_end(self, trainer, pl_module):
+        self.save(trainer)
+
+    def on_exception(self, trainer, pl_module, exception):
+        self.save(trainer)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["EMA first", "EMA last"])
+def test_a_checkpoint_holds_the_average_and_the_raw_weights_whenever_it_is_saved(first):
+    hand, ema = ByHand(), EMA(DECAY)
+    always = SaveAlways(hand)
+    callbacks = [ema, hand, always] if first else [hand, always, ema]
+    trainer, _ = fit(*callbacks)
+    always.save(trainer)  # after the fit
+    assert len(always.files) > 40
+    for path, weights_only, average, raw, steps in always.files:
+        saved = load(path)
+        hand.average = average
+        hand.agrees(saved["state_dict"])
+        if not weights_only:
+            assert list(saved["callbacks"]["EMA"]) == PARTS
+            assert same(saved["callbacks"]["EMA"]["raw"], raw)
+            assert saved["callbacks"]["EMA"]["updates"] == steps
+
+
+class Stop(pl.Callback):
+    """Raises in a hook, in the second epoch."""
+
+    def __init__(self, hook: str, error: type[BaseException]) -> None:
+        self.error = error
+        setattr(self, hook, self.stop)
+
+    def stop(self, trainer, *args):
+        if trainer.global_step > 8:
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize(
+    "hook",
+    ["on_train_batch_end", "on_validation_start", "on_validation_batch_end", "on_validation_end"],
+)
+@pytest.mark.parametrize("first", [True, False], ids=["EMA first", "EMA last"])
+def test_after_an_exception_the_module_is_raw_and_the_file_is_right(hook, error, first):
+    hand, ema, stop = ByHand(), EMA(DECAY), Stop(hook, error)
+    file = ModelCheckpoint("kept", filename="at", save_on_exception=True, save_top_k=0)
+    callbacks = [ema, hand, stop] if first else [hand, stop, ema]
+    trainer, model = make(*callbacks, file)
+    with pytest.raises((error, SystemExit)):
+        trainer.fit(model, ImageData(Digits()))
+    assert same(copy(model), hand.raw)
+    trainer.save_checkpoint("later.ckpt")
+    for path in [*Path("kept").iterdir(), "later.ckpt"]:
+        saved = load(path)
+        hand.agrees(saved["state_dict"])
+        assert same(saved["callbacks"]["EMA"]["raw"], hand.raw)
+    assert Path("kept").exists()
+
+
+def test_a_validation_scores_what_it_is_given():
+    ema = EMA(DECAY)
+    last = ModelCheckpoint("kept", filename="last")
+    trainer, model = fit(ema, last)
+    average = copy(model)
+    raw = {k: v.clone() for k, v in ema.state_dict()["raw"].items()}
+    data = ImageData(Digits())
+    [scored] = trainer.validate(model, data, verbose=False)
+    [loaded] = trainer.validate(model, data, ckpt_path="best", weights_only=True, verbose=False)
+    assert scored == loaded
+    assert ema.state_dict() == {}
+    model.load_state_dict(raw)
+    [of_raw] = trainer.validate(model, data, verbose=False)
+    assert of_raw["val/loss"] != scored["val/loss"]
+    assert same(copy(model), raw)
+    fresh = LitModule.load_from_checkpoint("kept/last.ckpt", net=Net(), weights_only=True)
+    assert same(copy(fresh), average)
+
+
+def test_after_a_fit_a_file_holds_what_the_module_holds():
+    """On a GPU the module has moved to the CPU by then; here it gets other memory too."""
+    trainer, model = fit(EMA(DECAY))
+    for parameter in model.parameters():
+        parameter.data = parameter.data + 1
+    trainer.save_checkpoint("after.ckpt")
+    assert same(load("after.ckpt")["state_dict"], copy(model))
+
+
+def test_a_second_fit_starts_a_new_average_from_what_the_module_holds():
+    hand, ema = ByHand(), EMA(DECAY)
+    trainer, model = fit(ema, hand)
+    trainer.fit_loop.max_epochs = 3
+    trainer.fit(model, ImageData(Digits()))
+    assert ema.state_dict()["updates"] == 8
+    assert same(ema.state_dict()["raw"], hand.raw)
+    assert not same(copy(model), hand.raw)
+
+
+@pytest.mark.slow
+def test_a_net_compiled_in_place_is_averaged_alike():
+    ema = EMA(DECAY)
+    _, plain = fit(ema)
+    trainer, model = make(EMA(DECAY))
+    model.net.compile(backend="eager")
+    trainer.fit(model, ImageData(Digits()))
+    assert same(copy(model), copy(plain))
+
+
+def test_the_learning_rate_finder_leaves_no_trace_in_the_average(capsys):
+    hand = ByHand()
+    _, model = fit(LearningRateFinder(num_training_steps=5), EMA(DECAY), hand)
+    hand.agrees(copy(model))
+    assert "with ema" not in capsys.readouterr().out
+
+
+def test_16_bit_weights_are_refused():
+    with pytest.raises(Exception, match="set --precision bf16-mixed"):
+        fit(EMA(DECAY), precision="bf16-true")
+
+
+# ---- from the command line ----
+
+LAST = "--ckpt_path=runs/a/checkpoints/last.ckpt"
+FEW = ["--limit_train_batches=4", "--limit_val_batches=1"]
+
+
+def state(name: str, file: str = "last") -> dict:
+    return load(f"runs/{name}/checkpoints/{file}.ckpt")
+
+
+def equal_ends(a: str, b: str) -> None:
+    ends = [state(name) for name in (a, b)]
+    assert same(*(end["state_dict"] for end in ends))
+    assert same(*(end["callbacks"]["EMA"]["raw"] for end in ends))
+    assert len({end["callbacks"]["EMA"]["updates"] for end in ends}) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--steps_per_execution=4"], ["--accumulate_grad_batches=4", "--optimizer=SGD"]],
+    ids=" ".join,
+)
+def test_a_continued_fit_ends_as_the_uninterrupted_one(run, capsys, words):
+    run("fit", "--epochs=1", "--name=a", "--ema=0.95", *words)
+    capsys.readouterr()
+    run("fit", LAST, "--epochs=2", "--name=b", *words)
+    assert "with ema" not in capsys.readouterr().out
+    one_by_one = [word for word in words if "steps_per" not in word]
+    run("fit", "--epochs=2", "--name=whole", "--ema=0.95", *one_by_one)
+    equal_ends("b", "whole")
+
+
+def test_a_fit_continued_inside_an_epoch_ends_as_the_uninterrupted_one(run):
+    saves = ["--callbacks+=ModelCheckpoint", "--callbacks.every_n_train_steps=25"]
+    saves += ["--callbacks.dirpath=inside", "--callbacks.save_top_k=-1"]
+    run("fit", "--epochs=2", "--name=whole", "--ema=0.95", *saves)
+    run("fit", "--epochs=2", "--name=b", "--ckpt_path=inside/epoch=1-step=25.ckpt")
+    equal_ends("b", "whole")
+
+
+def test_a_run_without_ema_gets_an_average_from_its_weights_on(run, capsys):
+    run("fit", "--epochs=1", "--name=a", *FEW)
+    capsys.readouterr()
+    run("fit", LAST, "--epochs=2", "--name=b", "--ema=0.9", *FEW)
+    assert "continuing with ema None -> 0.9; the average starts" in capsys.readouterr().out
+    assert state("b")["callbacks"]["EMA"]["updates"] == 4
+    run("fit", "--epochs=2", "--name=whole", *FEW)
+    assert same(state("b")["callbacks"]["EMA"]["raw"], state("whole")["state_dict"])
+    assert not same(state("b")["state_dict"], state("whole")["state_dict"])
+
+
+def test_a_run_with_ema_goes_on_without_it_from_the_raw_weights(run, capsys):
+    run("fit", "--epochs=1", "--name=a", "--ema=0.9", *FEW)
+    capsys.readouterr()
+    run("fit", LAST, "--epochs=2", "--name=b", "--ema=null", *FEW)
+    assert "continuing with ema 0.9 -> None, from the raw" in capsys.readouterr().out
+    run("fit", "--epochs=2", "--name=whole", *FEW)
+    assert same(state("b")["state_dict"], state("whole")["state_dict"])
+
+
+def test_the_decay_is_the_checkpoints_unless_given(run, parse, capsys):
+    run("fit", "--epochs=1", "--name=a", "--ema=0.9", *FEW)
+    assert parse("fit", LAST)["ema"] == parse("--config=runs/a/config.yaml")["ema"] == 0.9
+    run("fit", LAST, "--epochs=2", "--ema=0.8", *FEW)
+    assert "continuing with ema 0.9 -> 0.8\n" in capsys.readouterr().out
+    cli = run("fit", LAST, "--epochs=2", "--callbacks+=EMA", "--callbacks.decay=0.7", *FEW)
+    assert [c.decay for c in cli.trainer.callbacks if isinstance(c, EMA)] == [0.7]
+
+
+def test_scores_and_predictions_of_another_process_are_those_of_the_fit(run):
+    first = run("--epochs=2", "--name=a", "--ema=0.95", "--callbacks+=TestEveryEpoch")
+    best = "--ckpt_path=runs/a/checkpoints/best.ckpt"
+    again = run("validate", best)
+    assert again.scores["val/loss"] == first.scores["val/loss"]
+    tested = run("test", best, "--config=runs/a/config.yaml")
+    assert tested.scores["test/loss"] == first.scores["test/loss"]
+    with Path("runs/a/metrics.csv").open() as file:
+        row = [row for row in csv.DictReader(file) if row["val/loss"]][-1]
+    assert float(row["val/loss"]) == pytest.approx(first.scores["val/loss"], rel=1e-6)
+    assert float(row["test/loss"]) == pytest.approx(first.scores["test/loss"], rel=1e-6)
+    run("predict", best)
+    with Path("runs/a/predictions.csv").open() as file:
+        written = [int(row["pred"]) for row in csv.DictReader(file)]
+    model = first.model.eval()
+    model.load_state_dict(state("a", "best")["state_dict"])
+    with torch.no_grad():
+        batches = list(first.datamodule.test_dataloader())
+        moved = [first.datamodule.on_after_batch_transfer(b, 0)[0] for b in batches]
+        outputs = [int(p) for x in moved for p in model(x).argmax(1)]
+    assert written == outputs
+
+
+def test_without_validation_the_average_of_the_last_step_is_tested(run):
+    cli = run("--epochs=1", "--val_fraction=0", "--ema=0.9", "--name=a")
+    again = run("test", LAST)
+    assert again.scores["test/loss"] == cli.scores["test/loss"]
+
+
+@pytest.mark.parametrize("decay", ["0", "1", "1.5", "nan", "much"])
+def test_a_decay_that_is_none_is_refused(fails, decay):
+    assert "--ema" in fails("--epochs=1", f"--ema={decay}")
+
+
+def test_without_ema_nothing_is_averaged():
+    trainer, model = fit()
+    before = copy(model)
+    with averaged(trainer):
+        assert same(copy(model), before)
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_same_average():
+    words = ["--epochs=2", "--name=a", "--ema=0.9", "--accelerator=cpu", "--devices=2"]
+    train = [sys.executable, str(ROOT / "train.py")]
+    printed = [
+        subprocess.run([*train, *words], capture_output=True, text=True, timeout=300).stdout
+        for words in (words, ["test", "--ckpt_path=runs/a/checkpoints/best.ckpt"])
+    ]
+    assert printed[1].strip() in printed[0]
+    assert "Test Error" in printed[1]

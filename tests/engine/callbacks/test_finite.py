@@ -1,0 +1,449 @@
+"""Nan and inf stop a run before they reach the weights or a file, and the step is named."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from conftest import ROOT
+from lightning.pytorch.plugins import MixedPrecision
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lit_opt.datamodule import ImageData
+from lit_opt.engine.callbacks import StopAtNonFinite
+from lit_opt.engine.callbacks.finite import READ_EVERY
+from lit_opt.engine.errors import RunError
+from lit_opt.module import LitModule
+from lit_opt.sources import Digits
+
+NAN, INF = float("nan"), float("inf")
+MODES = pytest.mark.parametrize("per_step", [True, False], ids=["per step", "latched"])
+
+
+class Net(nn.Module):
+    """A small net whose n-th training output, from 1, is multiplied by `factor`."""
+
+    def __init__(self, bad: int = 0, factor: float = NAN) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 10)
+        )
+        self.bad, self.factor, self.calls = bad, factor, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += self.training
+        outputs = self.layers(x)
+        return outputs * self.factor if self.training and self.calls == self.bad else outputs
+
+
+class Data(ImageData):
+    """Sample 5 of the n-th training batch, from 1, has a value that is not finite."""
+
+    bad, value, count = 0, NAN, 0
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        x, y = super().on_after_batch_transfer(batch, dataloader_idx)
+        self.count += self.trainer.training
+        if self.trainer.training and self.count == self.bad:
+            x[5, 0, 3, 3] = self.value
+        return x, y
+
+
+def trainer(callback: pl.Callback | None, **options: Any) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[callback] if callback else [],
+        **{"max_epochs": 2, "enable_checkpointing": False, **options},
+    )
+
+
+def fit(
+    net: nn.Module,
+    per_step: bool | None,
+    optimizer: Any = "AdamW",
+    data: ImageData | None = None,
+    module: type[LitModule] = LitModule,
+    **options: Any,
+) -> LitModule:
+    """A fit of 21 batches an epoch; the initial weights are always the same."""
+    torch.manual_seed(0)
+    for layer in net.modules():
+        if hasattr(layer, "reset_parameters"):
+            layer.reset_parameters()
+    model = module(net, F.cross_entropy, optimizer=optimizer)
+    callback = None if per_step is None else StopAtNonFinite(per_step)
+    trainer(callback, **options).fit(model, data or ImageData(Digits()))
+    return model
+
+
+def stopped(net: nn.Module, per_step: bool, *args: Any, **options: Any) -> str:
+    with pytest.raises(RunError) as caught:
+        fit(net, per_step, *args, **options)
+    assert len(str(caught.value).splitlines()) <= 3
+    return str(caught.value)
+
+
+def same_weights(a: nn.Module, b: nn.Module) -> bool:
+    pairs = zip(a.parameters(), b.parameters(), strict=True)
+    return all(x.equal(y) for x, y in pairs)
+
+
+@pytest.fixture
+def bad_batch(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """`bad_batch(30)`: the default run's 30th training batch has outputs of nan."""
+    counts = {"now": 0, "bad": 0}
+    forward = LitModule.forward
+
+    def spoilt(self: LitModule, x: Tensor) -> Tensor:
+        counts["now"] += self.training
+        outputs = forward(self, x)
+        return outputs * NAN if self.training and counts["now"] == counts["bad"] else outputs
+
+    monkeypatch.setattr(LitModule, "forward", spoilt)
+    return lambda n: counts.update(bad=n)
+
+
+# ---- the command line ----
+
+
+@pytest.mark.parametrize(
+    ("options", "place", "saved"),
+    [
+        ([], "step 30 (epoch 2, batch 9, lr 0.001)", 21),
+        (["--accumulate_grad_batches=4"], "step 9 (epoch 2, batch 9, lr 0.001)", 6),
+        (["--precision=bf16-mixed"], "step 30 (epoch 2, batch 9, lr 0.001)", 21),
+        (["--ema=0.9"], "step 30 (epoch 2, batch 9, lr 0.001)", 21),
+        (
+            ["--callbacks+=StopAtNonFinite", "--callbacks.per_step=false", "--lr=0.01"],
+            "step 30 (epoch 2, batch 9, lr 0.01)",
+            21,
+        ),
+    ],
+    ids=str,
+)
+def test_a_loss_of_nan_fails_the_run_and_leaves_the_files(fails, bad_batch, options, place, saved):
+    bad_batch(30)
+    error = fails("--name=a", "--epochs=3", *options, code=1).splitlines()
+    assert f"the loss is nan{' or inf' if len(options) == 3 else ''} at {place}" in error[0]
+    assert "its inputs are finite; lower --lr" in error[1]
+    assert ("--precision 32-true" in error[1]) == ("--precision=bf16-mixed" in options)
+    for file in ("last", "best"):
+        checkpoint = torch.load(f"runs/a/checkpoints/{file}.ckpt", weights_only=True)
+        assert checkpoint["global_step"] == saved
+        assert all(t.isfinite().all() for t in checkpoint["state_dict"].values())
+
+
+def test_a_failed_first_epoch_leaves_no_checkpoint(fails, bad_batch):
+    bad_batch(3)
+    fails("--name=a", code=1)
+    assert not list(Path("runs/a").rglob("*.ckpt"))
+
+
+@pytest.mark.filterwarnings("ignore:.*barebones.*")
+def test_barebones_goes_without(run, bad_batch):
+    bad_batch(3)
+    assert run("--epochs=1", "--no_test", "--barebones=true").trainer.global_step == 21
+
+
+@pytest.mark.slow
+def test_two_processes_stop_together_and_one_tells_why():
+    words = ["--accelerator=cpu", "--devices=2", "--optimizer=SGD", "--lr=1e30", "--epochs=2"]
+    command = [sys.executable, str(ROOT / "train.py"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the loss is nan or inf at step 2 ")
+    assert len(done.stderr.splitlines()) == 2
+
+
+# ---- the weights ----
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "per_step", "accumulate"),
+    [
+        ("AdamW", True, 1),
+        ("AdamW", True, 4),
+        ("AdamW", False, 1),
+        ("AdamW", False, 4),
+        ({"name": "AdamW", "fused": False}, False, 1),
+        ({"name": "SGD", "momentum": 0.9}, False, 1),
+        ({"name": "SGD", "momentum": 0.9, "fused": False}, False, 1),
+        ("Adagrad", False, 1),
+        ("RMSprop", False, 4),
+    ],
+    ids=str,
+)
+def test_weights_stay_those_before_the_bad_step_bit_for_bit(optimizer, per_step, accumulate):
+    """The bad batch, the 14th, is in the middle of an accumulation."""
+    net, options = Net(bad=14), {"accumulate_grad_batches": accumulate}
+    error = stopped(net, per_step, optimizer, **options)
+    steps = 13 // accumulate
+    assert f"step {steps + 1} (epoch 1, batch 14, lr 0.001)" in error
+    before = fit(Net(), None, optimizer, max_steps=steps, **options)
+    assert same_weights(net, before.net)
+    assert net.calls == (14 if per_step else 21)  # a latch is read at the epoch's end
+
+
+@pytest.mark.parametrize("optimizer", ["Muon", "LBFGS"])
+def test_optimizers_that_call_others_or_the_net_are_voided(optimizer):
+    net, twin = Net(), Net()
+    for each in (net, twin):
+        each.layers.insert(4, nn.Linear(16, 16))  # Muon's
+    before = fit(twin, None, optimizer, max_steps=5)
+    net.bad = twin.calls + 1
+    assert "step 6 (epoch 1, batch 6" in stopped(net, False, optimizer)
+    assert same_weights(net, before.net)
+
+
+@MODES
+@pytest.mark.parametrize("optimizer", ["AdamW", "RMSprop"])
+def test_a_sound_run_ends_with_the_same_weights_as_without(per_step, optimizer):
+    assert same_weights(fit(Net(), per_step, optimizer), fit(Net(), None, optimizer))
+
+
+@MODES
+def test_the_lean_step_is_kept(per_step):
+    assert fit(Net(), per_step).__dict__["_plain_step"][1]
+
+
+def test_a_latch_is_read_within_long_epochs_and_remembers_no_more_places_than_that():
+    net, data = Net(bad=2 * READ_EVERY + 10), ImageData(Digits(), batch_size=8)
+    assert "step 110 (epoch 1, batch 110" in stopped(net, False, data=data)
+    assert net.calls == 3 * READ_EVERY
+
+
+def test_the_lr_named_is_that_of_the_bad_step(bad_batch, fails):
+    bad_batch(11)
+    mode = ["--callbacks+=StopAtNonFinite", "--callbacks.per_step=false"]
+    error = fails("--epochs=1", "--optimizer=SGD", "--warmup=0.96", *mode, code=1)
+    assert "lr 0.000523810)" in error or "lr 0.00052381)" in error  # 11/21 of 0.001
+
+
+# ---- the inputs ----
+
+
+@MODES
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+def test_bad_inputs_are_told_from_a_bad_net(per_step, value):
+    data, net = Data(Digits()), Net()
+    data.bad, data.value = 9, value
+    error = stopped(net, per_step, data=data)
+    assert "step 9 (epoch 1, batch 9, lr 0.001)" in error
+    assert "the data is at fault" in error
+    assert "--lr" not in error
+    if per_step:
+        assert error.startswith("x of the batch's samples 5 is nan or inf")
+        assert net.calls == 8  # running means are not spoilt either
+    assert same_weights(net, fit(Net(), None, max_steps=8).net)
+
+
+@MODES
+def test_bad_inputs_that_the_loss_does_not_show_stop_the_run(per_step):
+    class Deaf(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.nan_to_num())
+
+    data = Data(Digits())
+    data.bad = 9
+    assert "the data is at fault" in stopped(Deaf(), per_step, data=data)
+
+
+def test_bad_targets_are_the_data_s_fault(fails, monkeypatch):
+    after = ImageData.on_after_batch_transfer
+
+    def spoilt(self, batch, dataloader_idx):
+        x, y = after(self, batch, dataloader_idx)
+        return x, torch.full_like(y, NAN) if self.trainer.training else y
+
+    monkeypatch.setattr(ImageData, "on_after_batch_transfer", spoilt)
+    error = fails("--dataset=Diabetes", code=1)
+    assert error.startswith("error: y of the batch's samples 0, 1, 2, 3, 4 is nan or inf at step 1")
+
+
+def test_numbers_whose_sum_overflows_are_finite():
+    class Huge(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x * 1e-37)
+
+    class HugeData(ImageData):
+        def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+            x, y = super().on_after_batch_transfer(batch, dataloader_idx)
+            return x.abs() * 1e37, y
+
+    assert fit(Huge(), True, data=HugeData(Digits())).trainer.global_step == 42
+
+
+# ---- gradients and statistics ----
+
+
+class Steep(Net):
+    """Finite outputs; the n-th training batch has a gradient of nan (sqrt at 0)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += self.training
+        outputs = self.layers(x)
+        return outputs + (outputs * 0).abs().sqrt() if self._is_bad() else outputs
+
+    def _is_bad(self) -> bool:
+        return self.training and self.calls == self.bad
+
+
+@MODES
+def test_weights_spoilt_by_gradients_are_named_at_the_next_loss(per_step):
+    error = stopped(Steep(bad=7), per_step)
+    assert "at step 8 (epoch 1, batch 8" in error
+    assert "net.layers.1.bias was not finite before it" in error
+
+
+@MODES
+def test_spoilt_weights_are_not_validated(per_step):
+    error = stopped(Steep(bad=42), per_step)
+    assert error.startswith("net.layers.1.bias is nan or inf after step 42 (epoch 2, lr 0.001)")
+    assert "--detect_anomaly true" in error
+
+
+@MODES
+def test_spoilt_weights_are_not_saved(per_step, tmp_path):
+    keep = pl.callbacks.ModelCheckpoint(tmp_path, "last", enable_version_counter=False)
+    torch.manual_seed(0)
+    model = LitModule(Steep(bad=42))
+    fitting = trainer(StopAtNonFinite(per_step), limit_val_batches=0, enable_checkpointing=True)
+    fitting.callbacks.append(keep)
+    with pytest.raises(RunError, match="after step 42"):
+        fitting.fit(model, ImageData(Digits()))
+    [path] = tmp_path.glob("*.ckpt")
+    assert torch.load(path, weights_only=True)["global_step"] == 21
+
+
+def test_spoilt_running_means_are_not_saved():
+    net = Net()
+    callback = StopAtNonFinite()
+
+    class Spoil(pl.Callback):
+        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            net.layers[2].running_mean.fill_(NAN)
+            with pytest.raises(RunError, match=r"net.layers.2.running_mean is nan or inf"):
+                trainer.save_checkpoint("a.ckpt")
+            trainer.should_stop = True
+
+    fitting = trainer(callback, limit_val_batches=0)
+    fitting.callbacks.append(Spoil())
+    fitting.fit(LitModule(net), ImageData(Digits()))
+    assert not Path("a.ckpt").exists()
+
+
+@MODES
+def test_what_was_never_finite_is_no_fault(per_step):
+    net = Net()
+    net.register_buffer("mask", torch.full((3,), -INF))
+    model = fit(net, per_step)
+    model.trainer.save_checkpoint("a.ckpt")
+    assert model.trainer.global_step == 42
+
+
+# ---- what others mend ----
+
+
+def half(**options: Any) -> dict[str, Any]:
+    scaler = torch.amp.GradScaler("cpu", **options)
+    return {"plugins": [MixedPrecision("16-mixed", "cpu", scaler)]}
+
+
+@MODES
+def test_gradients_that_a_scaler_skips_are_let_pass(per_step):
+    model = fit(Steep(bad=7), per_step, **half())
+    assert all(p.isfinite().all() for p in model.parameters())
+    assert model.trainer.global_step == 42
+
+
+@MODES
+@pytest.mark.parametrize("optimizer", ["AdamW", {"name": "AdamW", "fused": True}], ids=str)
+def test_a_loss_of_nan_stops_a_scaled_run(per_step, optimizer):
+    net = Net(bad=14)
+    assert "step 14 (epoch 1, batch 14" in stopped(net, per_step, optimizer, **half())
+    before = fit(Net(), None, optimizer, max_steps=13, **half())
+    assert same_weights(net, before.net)
+
+
+class HalfLoss(LitModule):
+    def _step(self, batch: Any, scores: Any) -> Tensor:
+        return super()._step(batch, scores).half()
+
+
+@MODES
+def test_a_scaler_that_starts_too_high_for_half_losses_finds_its_scale(per_step):
+    scaled = half(init_scale=2.0**40)
+    assert fit(Net(), per_step, module=HalfLoss, max_epochs=3, **scaled).trainer.global_step == 63
+
+
+@MODES
+@pytest.mark.parametrize(
+    ("optimizer", "loss", "stops"),
+    [("LBFGS", INF, False), ("LBFGS", NAN, True), ("AdamW", INF, True), ("AdamW", NAN, True)],
+)
+def test_a_line_search_may_try_infinite_losses_but_not_nan(per_step, optimizer, loss, stops):
+    callback, model = StopAtNonFinite(per_step), fit(Net(), None, optimizer, max_steps=1)
+    callback.on_train_start(model.trainer, model)
+    try:
+        callback.on_before_backward(model.trainer, model, torch.tensor(loss))
+        callback.on_train_epoch_end(model.trainer, model)
+    except RunError:
+        assert stops
+    else:
+        assert not stops
+
+
+class Manual(LitModule):
+    """Two updates a batch, as adversarial nets have."""
+
+    automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
+        for _ in range(2):
+            loss = self._step(batch, self.train_scores)
+            self.optimizers().zero_grad()
+            self.manual_backward(loss)
+            self.optimizers().step()
+
+
+@MODES
+def test_manual_optimization(per_step):
+    net = Net(bad=15)  # the first update of the 8th batch
+    assert "step 15 (epoch 1, batch 8" in stopped(net, per_step, module=Manual)
+    assert same_weights(net, fit(Net(), None, module=Manual, max_steps=14).net)
+
+
+# ---- a device whose work is not waited for ----
+
+
+def test_nothing_is_read_between_two_readings(monkeypatch):
+    """Every way from a tensor to a Python number would make the host wait for a GPU."""
+    reads = []
+    for name in ("item", "tolist", "__bool__", "__float__", "__int__"):
+        original = getattr(Tensor, name)
+
+        def spy(self: Tensor, *args: Any, name: str = name, original: Any = original) -> Any:
+            reads.append(name)
+            return original(self, *args)
+
+        monkeypatch.setattr(Tensor, name, spy)
+    callback = StopAtNonFinite(per_step=False)
+    hooks = (callback.on_train_batch_start, callback.on_before_backward)
+    model = fit(Net(), None, max_steps=1)
+    callback.on_train_start(model.trainer, model)
+    reads.clear()
+    batch = (torch.randn(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64))
+    for step in range(READ_EVERY):
+        hooks[0](model.trainer, model, batch, step)
+        hooks[1](model.trainer, model, torch.ones((), requires_grad=True))
+    assert reads == []
+    callback.on_train_epoch_end(model.trainer, model)
+    assert reads == ["tolist"]

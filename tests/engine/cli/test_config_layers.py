@@ -1,0 +1,32 @@
+import pytest
+import torch
+
+from lit_opt.engine.cli.config_layers import checkpoint_layer, config_label
+from lit_opt.engine.cli.options import Options
+from lit_opt.engine.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("words", "label"),
+    [
+        (["--lr", "1"], None),
+        (["--config", "configs/tutorial.yaml", "--lr", "1"], "tutorial"),
+        (["-c", "a.yaml", "--config=b.yaml"], "b"),
+        (["--config", "runs/first/config.yaml"], "first"),
+    ],
+)
+def test_an_unnamed_run_is_called_after_its_config(words, label):
+    assert config_label(words) == label
+
+
+@pytest.mark.parametrize("content", ["text", "empty", "weights", "code"])
+def test_files_that_are_no_checkpoints_are_told_apart(tmp_path, content):
+    path = tmp_path / "x.ckpt"
+    if content == "weights":
+        torch.save({"weight": torch.zeros(2)}, path)
+    elif content == "code":
+        torch.save({"hyper_parameters": Options}, path)
+    else:
+        path.write_text("no zip file" if content == "text" else "")
+    with pytest.raises(UserError, match=r"x\.ckpt"):
+        checkpoint_layer(path, Options(["model.lr"]))

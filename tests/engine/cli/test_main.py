@@ -1,0 +1,230 @@
+"""What `train.py` prints and exits with."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT
+
+from lit_opt.engine.cli.main import OVERVIEW, main
+from lit_opt.sources import Digits
+
+TRAIN = ROOT / "train.py"
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(TRAIN), *words], capture_output=True, text=True, timeout=120
+    )
+
+
+def test_the_default_run_prints_progress_scores_and_where_to_look_and_nothing_else():
+    done = command("--epochs", "2")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "MLP,",
+        "epoch",
+        "epoch",
+        "Validation",
+        "Test",
+        "run",
+    ]
+    assert lines[-2].startswith("Test Error: acc ")
+    assert "avg loss" in lines[-2]
+    assert Path(lines[-1].removeprefix("run folder: "), "metrics.csv").is_file()
+
+
+def test_version():
+    assert command("--version").stdout.startswith("lit-opt 0.1.0, lightning 2.")
+
+
+def test_every_option_of_the_overview_exists(parse):
+    config = parse(
+        *("--name=a", "--no_test", "--seed=1", "--epochs=1", "--accelerator=cpu", "--devices=1"),
+        *("--precision=32-true", "--net=MLP", "--loss=mse", "--optimizer=SGD", "--lr=0.1"),
+        *("--scheduler=StepLR", "--scheduler.step_size=1", "--warmup=0.1", "--dataset=Digits"),
+        *("--data_dir=data", "--batch_size=8", "--callbacks+=HalveWhenStuck"),
+        *("--resume", "--compile", "--ema=0.9", "--allow=pandas"),
+    )
+    named = {
+        line.split()[0].partition("=")[0].rstrip("+")
+        for line in OVERVIEW.splitlines()
+        if line.startswith("  --")
+    }
+    assert len(named) == 26
+    defaults = parse()
+    shown = {
+        "--epochs": defaults["trainer"]["max_epochs"],
+        "--seed": defaults["seed_everything"],
+        "--lr": defaults["model"]["lr"],
+        "--batch_size": defaults["data"]["batch_size"],
+        "--data_dir": defaults["data"]["data_dir"],
+        "--optimizer": defaults["model"]["optimizer"]["name"],
+        "--warmup": f"{defaults['model']['warmup']:g}",
+    }
+    for option, value in shown.items():
+        [line] = [line for line in OVERVIEW.splitlines() if line.startswith(f"  {option} ")]
+        assert f" {value}" in line
+    assert config["model"]["scheduler"] == {"name": "StepLR", "step_size": 1}
+
+
+def test_the_help_of_a_command_shows_short_names(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["fit", "--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    for name in ("--accelerator, --trainer.accelerator", "--lr, --model.lr", "--flip, --data.flip"):
+        assert name in shown
+    assert "Learning rate, whatever the optimizer" in shown
+
+
+def test_print_config_prints_a_config_that_runs(capsys, parse):
+    with pytest.raises(SystemExit) as caught:
+        main(["--lr=0.5", "--print_config"])
+    assert caught.value.code == 0
+    Path("printed.yaml").write_text(capsys.readouterr().out)
+    assert parse("--config=printed.yaml")["model"]["lr"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--optimzer", "Adam"], "--optimizer"),
+        (["--optimizer", "Adamm"], "Adam"),
+        (["--optimizer.momentun", "0.9", "--optimizer", "SGD"], "momentum"),
+        (["--optimizer.lr", "0.9"], "--lr"),
+        (["--scheduler", "StepLR"], "--scheduler.step_size"),
+        (["--scheduler", "Cosine"], "CosineAnnealingLR"),
+        (["--lr", "fast"], "float"),
+        (["--batch_size", "0"], "--batch_size"),
+        (["--batch_size", "1.5"], "int"),
+        (["--precision", "17"], "bf16-mixed"),
+        (["--net", "ConvNett"], "ConvNet"),
+        (["--net.hiddenn", "3"], "hidden"),
+        (["--net.num_classes", "12"], "--net.num_classes 10"),
+        (["--net", "torchvision.models.resnet18"], "(1, 8, 8)"),
+        (["--loss", "nl"], "NLLLoss"),
+        (["--loss", "TripletMarginLoss"], "--loss"),
+        (["--dataset", "FashionMNST"], "FashionMNIST"),
+        (["--dataset", "ImageFolder"], "--data_dir"),
+        (["--callbacks+=EarlyStoping"], "EarlyStopping"),
+        (["--callbacks+=EarlyStopping"], "EarlyStopping needs monitor"),
+        (["--callbacks+=HalveWhenStuck", "--callbacks.monitr=a"], "patience"),
+        (["--loss.label_smooth", "0.1"], "label_smoothing"),
+        (["--dataset=ImageFolder", "--dataset.imagesize=8"], "image_size"),
+        (["--dataset", "theirs.Nope"], "--allow theirs"),
+        (["--dataset", "os.path.join"], "torchvision"),
+        (["--allow=mine", "--dataset", "mine.Nope"], "No module named 'mine'"),
+        (["--allow", "my-package"], "my_package"),
+        (["--config", "allow.yaml"], "unknown key allow"),
+        (["--net", "!!python/object/apply:os.system [ls]"], "not YAML"),
+        (["--metrics.f1", "torchmetrics.F1Score"], "F1Score needs task"),
+        (["--net.hidden", "32"], "--model.net.hidden"),
+        (["--net.dropout", "2"], "between 0 and 1"),
+        (["--logger", "TensorBoardLogger"], "needs save_dir"),
+        (["--dataset=Diabetes", "--loss=cross_entropy"], "--loss MSELoss"),
+        (["--scheduler=ReduceLROnPlateau", "--val_fraction=0"], "--val_fraction"),
+        (["--scheduler=ReduceLROnPlateau", "--scheduler_interval=step"], "--scheduler_interval"),
+        (["--monitor", "val/accc"], "val/acc"),
+        (["--monitor", "test/acc"], "val/acc"),
+        (["--warmup", "2"], "--warmup"),
+        (["--config", "nope.yaml"], "nope.yaml"),
+        (["--config", "broken.yaml"], "broken.yaml"),
+        (["--config", "unknown.yaml"], "max_epochs"),
+        (["--config", "list.yaml"], "list.yaml"),
+        (["teste"], "test"),
+        (["test"], "--ckpt_path"),
+        (["test", "--ckpt_path", "nope.ckpt"], "nope.ckpt"),
+        (["test", "--ckpt_path", "broken.yaml"], "broken.yaml"),
+        (["stray", "word"], "stray"),
+        (["--lr", "0.1", "stray"], "stray"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_mistakes_are_told_in_four_lines_and_exit_with_2(fails, words, named):
+    Path("broken.yaml").write_text("lr: [0.1\n")
+    Path("unknown.yaml").write_text("trainer: {max_epoch: 3}\n")
+    Path("list.yaml").write_text("- 1\n")
+    Path("allow.yaml").write_text("allow: [theirs]\n")
+    assert named in fails(*words)
+    assert not Path("runs").exists() or "--monitor" in words
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+def test_a_gpu_that_is_not_there_is_a_usage_error(fails):
+    assert "there is no GPU" in fails("--accelerator", "gpu")
+
+
+def test_a_failed_run_exits_with_1_and_names_the_exception(fails, monkeypatch):
+    def broken(self, x):
+        raise ValueError("out of luck")
+
+    monkeypatch.setattr("lit_opt.module.LitModule.forward", broken)
+    assert fails(code=1).splitlines() == [
+        "error: ValueError: out of luck",
+        "--debug shows the traceback",
+    ]
+    with pytest.raises(ValueError, match="out of luck"):
+        main(["--debug"])
+
+
+def test_weights_that_do_not_fit_the_net_are_a_usage_error(run, fails):
+    run("--epochs=1", "--name=a", "--no_test")
+    error = fails("test", "--ckpt_path=runs/a/checkpoints/last.ckpt", "--net.hidden=[32]")
+    assert "--net" in error
+    assert "size mismatch" in error
+
+
+def test_arguments_go_to_the_callback_before_them(parse):
+    words = ["--callbacks+=EarlyStopping", "--callbacks.monitor=val/loss", "--callbacks+=Timer"]
+    stopping, timer = parse(*words)["trainer"]["callbacks"]
+    assert stopping["init_args"]["monitor"] == "val/loss"
+    assert timer["class_path"].endswith("Timer")
+
+
+def test_bad_test_data_is_told_before_the_training(fails, monkeypatch, capsys):
+    def load(self, data_dir, split, original=Digits.load):
+        x, y = original(self, data_dir, split) or (None, None)
+        return None if x is None else (x, y + 100 if split == "test" else y)
+
+    monkeypatch.setattr(Digits, "load", load)
+    error = fails()
+    assert "'test'" in error
+    assert "epoch" not in capsys.readouterr().out
+
+
+def test_stages_without_batches_are_skipped(run, capsys):
+    run("--epochs=1", "--limit_test_batches=0")
+    assert "Test Error" not in capsys.readouterr().out
+
+
+def test_a_profile_is_printed_when_asked_for(run, caplog):
+    run("--epochs=1", "--no_test", "--profiler=simple")
+    assert "run_training_epoch" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore:.*barebones.*")
+def test_barebones_runs(run):
+    run("--epochs=1", "--no_test", "--barebones=true")
+
+
+def test_regression_needs_no_more_than_the_data_set(run):
+    scores = run("--dataset=Diabetes", "--epochs=2").scores
+    assert set(scores) == {"val/loss", "test/loss"}
+    assert 0.1 < scores["test/loss"] < 1
+
+
+def test_the_average_loss_of_a_summed_loss_is_over_samples(run):
+    mean = run("--epochs=1", "--lr=0", "--loss=CrossEntropyLoss").scores
+    summed = run("--epochs=1", "--lr=0", "--loss=CrossEntropyLoss", "--loss.reduction=sum").scores
+    assert summed["test/loss"] == pytest.approx(mean["test/loss"], rel=1e-5)
+
+
+def test_the_saved_config_of_one_data_set_runs_on_another(run, parse):
+    run("--epochs=1", "--name=a", "--no_test")
+    config = parse("--config=runs/a/config.yaml", "--dataset=CIFAR10")
+    assert config["model"]["net"]["init_args"]["in_shape"] == [3, 32, 32]

@@ -1,0 +1,73 @@
+"""Short names of options, and what is known of them before torch is imported."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from lit_opt.engine.cli.options import COMMANDS, Options, options_in_the_sources
+from lit_opt.engine.cli.run import LitCLI
+from lit_opt.engine.errors import UserError
+
+OPTIONS = Options(
+    ["config", "seed_everything", "trainer.accelerator", "trainer.logger", "model.lr", "model.net"]
+    + ["data.batch_size", "data.logger", "trainer.max_epochs"]
+)
+
+
+@pytest.mark.parametrize(
+    ("flag", "full"),
+    [
+        ("lr", "model.lr"),
+        ("model.lr", "model.lr"),
+        ("accelerator", "trainer.accelerator"),
+        ("epochs", "trainer.max_epochs"),
+        ("seed", "seed_everything"),
+        ("net.hidden", "model.net.hidden"),
+        ("model.net.init_args.hidden", "model.net.init_args.hidden"),
+        ("data.logger", "data.logger"),
+    ],
+)
+def test_full_name(flag, full):
+    assert OPTIONS.full(flag) == full
+
+
+def test_two_owners_are_both_named():
+    with pytest.raises(UserError, match=r"--data\.logger and --trainer\.logger"):
+        OPTIONS.full("logger")
+
+
+@pytest.mark.parametrize("flag", ["acelerator", "trainer.acelerator"])
+def test_a_typo_suggests_the_nearest_name(flag):
+    with pytest.raises(UserError, match="accelerator"):
+        OPTIONS.full(flag)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_sources_name_the_parsers_options(command, run, monkeypatch):
+    """And no more, but for `--option.help` and the like, which lead to the same classes."""
+    parsers = {}
+
+    def stop(self, parser, args):
+        parsers.update(self._subcommand_parsers)
+        raise UserError("enough")
+
+    monkeypatch.setattr(LitCLI, "parse_arguments", stop)
+    with pytest.raises(SystemExit):
+        run(command)
+    actions = parsers[command]._actions
+    parsed = {o.lstrip("-") for a in actions for o in (a.dest, *a.option_strings)}
+    parsed = {name for name in parsed if not name.endswith((".help", "+")) and len(name) > 1}
+    assert options_in_the_sources(command).names - {"no_test"} == parsed
+
+
+@pytest.mark.parametrize("words", [["--optimzer", "Adam"], ["trian"], ["--help"]])
+def test_it_answers_without_importing_torch(words):
+    code = (
+        f"import sys; sys.argv = ['train.py', *{words}]\n"
+        "try: exec(open('train.py').read())\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'lightning', 'jsonargparse'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)

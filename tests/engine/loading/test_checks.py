@@ -1,0 +1,87 @@
+import pytest
+import torch
+from memory import Memory, images
+
+from lit_opt.datamodule import ImageData
+from lit_opt.engine.errors import UserError
+
+NAN = torch.full((4, 2), torch.nan)
+TARGETS = torch.zeros(4, 1)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (torch.zeros(4, 2, 4, 5), images(4)[1], r"'train': x is torch.float32 \(4, 2, 4, 5\)"),
+        (images(4)[0][0], images(4)[1], r"x is torch.uint8 \(2, 4, 5\)"),
+        (images(4)[0], images(4)[1].int(), r"y is torch.int32 \(4,\)"),
+        (images(4)[0], images(3)[1], "4 samples but 3 labels"),
+        (*images(0), "no samples"),
+        (images(3)[0], torch.tensor([0, -1, 2]), r"label -1 at sample 1 .*\nexpected 0 to 2"),
+        (NAN, TARGETS, "x is nan at sample 0, column 0"),
+        (torch.zeros(4, 2), NAN, "y is nan at sample 0, column 0"),
+    ],
+)
+def test_bad_training_data(x, y, message):
+    with pytest.raises(UserError, match=message) as error:
+        ImageData(Memory(train=(x, y))).setup("fit")
+    assert str(error.value).startswith("Memory 'train'")
+    assert len(str(error.value).splitlines()) <= 4
+
+
+@pytest.mark.parametrize(
+    ("split", "stage", "data", "message"),
+    [
+        ("test", "test", images(12, num_classes=4), r"label 3 at sample 3 \(3 such.*\n.* 0 to 2"),
+        ("val", "fit", images(12, num_classes=4), "label 3 at sample 3"),
+        ("test", "predict", images(9, shape=(2, 6, 6)), r"\(2, 6, 6\); expected \(2, 4, 5\)"),
+        ("val", "validate", images(9, shape=(1, 4, 5)), "--dataset.image_size"),
+        ("test", "test", images(0), "no samples"),
+        ("test", "test", None, r"load\(\) returned None"),
+        ("test", "test", (images(9)[0], torch.zeros(9, 2)), "2 targets a sample; expected 3"),
+    ],
+)
+def test_bad_val_and_test_data(split, stage, data, message):
+    source = Memory(train=images(30), **{split: data})
+    with pytest.raises(UserError, match=message) as error:
+        ImageData(source).setup(stage)
+    assert str(error.value).startswith(f"Memory '{split}'")
+    assert len(str(error.value).splitlines()) <= 4
+
+
+def test_stated_classes_bound_the_training_labels():
+    source = Memory(train=images(30))
+    source.classes = ["cat", "dog"]
+    with pytest.raises(UserError, match="'train': label 2 at sample 2"):
+        ImageData(source).setup("fit")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("batch_size", 0, "at least 1"),
+        ("eval_batch_size", -1, "at least 1"),
+        ("val_fraction", 1.0, "0 to 0.999"),
+        ("val_fraction", -0.1, "0 to 0.999"),
+        ("crop_padding", -1, "at least 0"),
+        ("erasing", 1.5, "0 to 1"),
+        ("mixup", -1.0, "at least 0"),
+        ("cutmix", float("nan"), "at least 0"),
+        ("num_workers", -1, "at least 0"),
+    ],
+)
+def test_bad_numbers(key, value, expected):
+    with pytest.raises(UserError, match=f"--{key} is {value}; expected {expected}"):
+        ImageData(**{key: value})
+
+
+def test_a_fraction_that_is_no_sample():
+    with pytest.raises(UserError, match=r"--val_fraction 0\.01 of 6 samples is less than one"):
+        ImageData(Memory(train=images(6)), val_fraction=0.01).setup("fit")
+
+
+@pytest.mark.parametrize("option", [{"flip": True}, {"crop_padding": 1}, {"mixup": 0.2}])
+def test_augmentation_needs_images(option):
+    source = Memory(train=(torch.randn(20, 2), torch.randn(20, 1)))
+    with pytest.raises(UserError, match="is a table"):
+        ImageData(source, **option).setup("fit")

@@ -1,0 +1,98 @@
+import os
+import signal
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from lit_opt.engine.loading.loader import Batches, EpochSampler, LazyLoader, as_is
+
+
+def batches(n: int) -> Batches:
+    return Batches(torch.arange(n)[:, None, None, None].to(torch.uint8), torch.arange(n))
+
+
+def order(n, world=1, rank=0, shuffle=True, seed=0, epoch=0):
+    sampler = EpochSampler(batches(n), world, rank, shuffle, seed)
+    sampler.set_epoch(epoch)
+    indices = list(sampler)
+    assert len(indices) == len(sampler)
+    return indices
+
+
+def test_batches_equal_a_plain_dataloader():
+    data = batches(10)
+    plain = DataLoader(TensorDataset(data.x, data.y), batch_size=4)
+    ours = LazyLoader(
+        data, batch_size=4, sampler=EpochSampler(data, 1, 0, shuffle=False), collate_fn=as_is
+    )
+    assert len(ours) == len(plain) == 3  # the last is incomplete
+    for (x, y), (px, py) in zip(ours, plain, strict=True):
+        assert torch.equal(x, px)
+        assert torch.equal(y, py)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_all_processes_ends_no_worker_that_starts(number):
+    loader = LazyLoader(
+        batches(6),
+        batch_size=2,
+        sampler=EpochSampler(batches(6), 1, 0, shuffle=False),
+        collate_fn=as_is,
+        num_workers=1,
+        worker_init_fn=lambda _: os.kill(os.getpid(), number),
+    )
+    assert torch.cat([y for _, y in loader]).tolist() == list(range(6))
+    assert number not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_rows_select_without_a_copy():
+    data = batches(6)
+    some = Batches(data.x, data.y, torch.tensor([5, 2, 4]))
+    assert len(some) == 3
+    assert some.x is data.x
+    assert some[1][1] == 2
+    assert some.__getitems__([2, 0])[1].tolist() == [4, 5]
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_evaluation_sees_every_sample_once(world):
+    shares = [order(7, world, rank, shuffle=False) for rank in range(world)]
+    assert sorted([i for share in shares for i in share]) == list(range(7))
+    assert [len(share) for share in shares] == {1: [7], 2: [4, 3], 3: [3, 2, 2]}[world]
+
+
+@pytest.mark.parametrize(("world", "each"), [(1, 7), (2, 3), (3, 2)])
+def test_training_gives_every_rank_as_much(world, each):
+    shares = [order(7, world, rank) for rank in range(world)]
+    assert [len(share) for share in shares] == [each] * world
+    assert len({i for share in shares for i in share}) == each * world
+
+
+def test_order_is_a_function_of_seed_and_epoch():
+    torch.manual_seed(1)
+    first = order(50, seed=5, epoch=2)
+    torch.manual_seed(2)
+    assert order(50, seed=5, epoch=2) == first
+    others = [order(50, seed=s, epoch=e) for s in (4, 5, 6) for e in (1, 2, 3)]
+    assert len({tuple(o) for o in others}) == 9
+    assert sorted(first) == list(range(50))
+    assert order(50, seed=2**32 - 1, epoch=2) != order(50, seed=0, epoch=2)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_set_epoch_after_iter_still_counts(workers):
+    data = batches(20)
+    sampler = EpochSampler(data, 1, 0, shuffle=True)
+    loader = LazyLoader(
+        data,
+        batch_size=3,
+        sampler=sampler,
+        collate_fn=as_is,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+    )
+    for epoch in (4, 5):
+        iterator = iter(loader)
+        sampler.set_epoch(epoch)
+        assert torch.cat([y for _, y in iterator]).tolist() == order(20, epoch=epoch)

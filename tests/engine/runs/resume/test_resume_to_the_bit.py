@@ -1,0 +1,155 @@
+"""Stopped anywhere and run again with the same command, a run ends as if nothing had been."""
+
+import os
+import signal
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pytest
+import torch
+
+from lit_opt.engine.cli.main import main
+
+BASE = [
+    "--name=x",
+    "--resume",
+    "--epochs=4",
+    "--net=MLP",
+    "--net.hidden=[32]",
+    "--net.dropout=0.2",
+    "--crop_padding=1",
+    "--scheduler=OneCycleLR",
+    "--log_every_n_steps=5",
+]
+
+
+class At(pl.Callback):
+    """Sends this process a signal after optimizer step `step`, or in the validation after it."""
+
+    step = 0
+    number = signal.SIGTERM
+    in_validation = False
+
+    def on_train_batch_end(self, trainer, *args):
+        if trainer.global_step == At.step and not At.in_validation:
+            os.kill(os.getpid(), At.number)
+
+    def on_validation_batch_end(self, trainer, *args):
+        if trainer.global_step == At.step and At.in_validation:
+            os.kill(os.getpid(), At.number)
+
+
+def go(*words: str) -> int:
+    try:
+        main([*BASE, *words])
+    except SystemExit as exit_:
+        return exit_.code
+    return 0
+
+
+def digest(run: Path = Path("runs/x")) -> dict:
+    last = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    best = run / "checkpoints/best.ckpt"
+    return {
+        "weights": {k: v.tolist() for k, v in last["state_dict"].items()},
+        "best": best.exists() and str(torch.load(best, weights_only=True)["state_dict"]),
+        "step": last["global_step"],
+        "epoch": last["epoch"],
+        "optimizer": str(last["optimizer_states"]),
+        "schedule": str(last["lr_schedulers"]),
+        "curves": (run / "metrics.csv").read_text(),
+        "scores": [path.read_text() for path in run.glob("metrics.json")],
+    }
+
+
+def uninterrupted(words: list[str]) -> dict:
+    assert go(*words) == 0
+    expected = digest()
+    Path("runs").rename("whole")
+    return expected
+
+
+def assert_resumes(words: list[str], step: int, in_validation: bool = False) -> None:
+    expected = uninterrupted(words)
+    At.step, At.in_validation, At.number = step, in_validation, signal.SIGTERM
+    stopped = go(*words, f"--callbacks+={__name__}.At")
+    assert stopped == 143
+    At.step = -1
+    assert go(*words, f"--callbacks+={__name__}.At") == 0
+    found = digest()
+    for key, value in expected.items():
+        assert found[key] == value, key
+
+
+PLATEAU = ["--scheduler=ReduceLROnPlateau", "--scheduler.patience=0", "--scheduler.threshold=0.9"]
+ACCUMULATE = ["--accumulate_grad_batches=4"]
+HALF = ["--val_check_interval=0.5"]
+LIMIT = ["--limit_train_batches=8"]
+SITUATIONS = [  # 21 batches an epoch
+    ([], 30),
+    (ACCUMULATE, 9),
+    (HALF, 52),  # validated at 10 and 20 of 21
+    (["--steps_per_execution=4"], 29),
+    (["--ema=0.99"], 30),
+    (["--mixup=0.2", "--erasing=0.5", "--flip=true"], 30),
+]
+MORE = [
+    ([], 42),  # the last batch of an epoch
+    (["--num_workers=2"], 30),
+    (LIMIT, 12),
+    (["--max_steps=70"], 30),
+    (["--max_steps=70"], 42),
+    (["--scheduler=null", "--callbacks+=HalveWhenStuck"], 30),
+    (PLATEAU, 30),
+    (PLATEAU, 42),
+    (["--callbacks+=EarlyStopping", "--callbacks.monitor=val/loss", "--callbacks.patience=1"], 30),
+    (["--val_fraction=0", "--no_test"], 30),
+    (["--optimizer=SGD", "--optimizer.momentum=0.9", "--precision=bf16-mixed"], 30),
+    (["--check_val_every_n_epoch=2"], 30),
+]
+
+
+@pytest.mark.parametrize(("words", "step"), SITUATIONS, ids=str)
+def test_stopped_at_a_step(words, step):
+    assert_resumes(words, step)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("words", "step"), MORE, ids=str)
+def test_stopped_at_a_step_of_other_runs(words, step):
+    assert_resumes(words, step)
+
+
+@pytest.mark.parametrize(
+    ("words", "step"), [([], 42), (HALF, 52), (["--ema=0.99"], 42), (ACCUMULATE, 12)], ids=str
+)
+def test_stopped_in_a_validation(words, step):
+    assert_resumes(words, step, in_validation=True)
+
+
+@pytest.mark.parametrize("words", [["--batch_size=32"], ["--net.hidden=[16]"]])
+def test_a_resume_that_can_not_be_had_changes_nothing(words, capsys):
+    At.step, At.in_validation, At.number = 30, False, signal.SIGTERM
+    assert go(f"--callbacks+={__name__}.At") == 143
+    before = {path: path.read_bytes() for path in Path("runs/x").rglob("*.[yc]*")}
+    assert go(f"--callbacks+={__name__}.At", *words) == 2
+    error = capsys.readouterr().err.splitlines()[-2:]
+    assert "--batch_size 64; now it is 32" in error[0] or "do not fit --net" in error[-1]
+    assert {path: path.read_bytes() for path in Path("runs/x").rglob("*.[yc]*")} == before
+    At.step = -1
+    assert go(f"--callbacks+={__name__}.At") == 0
+
+
+def test_without_a_name_the_newest_run_goes_on(capsys):
+    for name in ("a", "b"):
+        main(["--epochs=1", f"--name={name}", "--no_test"])
+    main(["--resume", "--epochs=2"])
+    assert "continuing runs/b/checkpoints/last.ckpt, trainer.max_epochs 1 -> 2" in (
+        capsys.readouterr().out
+    )
+    main(["--resume", "--name=b", "--no_test"])
+    assert "runs/b is finished" in capsys.readouterr().out
+
+
+def test_there_must_be_a_run_to_resume(fails):
+    assert "no run in 'runs' has a checkpoint" in fails("--resume")

@@ -1,0 +1,253 @@
+"""Faults of checkpoint files and of the disk, as `train.py` meets them."""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT
+from test_checkpoint_file import Code, names
+
+from lit_opt.engine.cli.main import main
+from lit_opt.engine.runs.checkpoint_file import fault, newest_valid
+from lit_opt.module import LitModule
+
+KEPT = Path("runs/a/checkpoints")
+CONTINUE = [f"--ckpt_path={KEPT}/last.ckpt", "--no_test", "--epochs=4"]
+TINY = ["--net.hidden=[8]", "--no_test"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A folder with the runs `a` of three epochs and `whole` of four."""
+    here = Path.cwd()
+    os.chdir(tmp_path_factory.mktemp("trained"))
+    os.environ.pop("LIT_OPT_RUN", None)
+    try:
+        main([*TINY, "--name=a", "--epochs=3"])
+        main([*TINY, "--name=whole", "--epochs=4"])
+        return Path("runs").resolve()
+    finally:
+        os.chdir(here)
+
+
+@pytest.fixture
+def copy(trained) -> None:
+    shutil.copytree(trained / "a", "runs/a")
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "truncated": cut,
+    "empty": lambda path: path.write_bytes(b""),
+    "bit-flipped": flip,
+    "text": lambda path: path.write_text("lr: 0.1\n"),
+    "code": lambda path: torch.save({"state_dict": Code()}, path),
+    "state_dict": lambda path: torch.save({"weight": torch.ones(3)}, path),
+    "absent": Path.unlink,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_fit_goes_on_from_the_previous_checkpoint(trained, copy, run, capsys, damage):
+    before = {path.name: path.read_bytes() for path in KEPT.iterdir()}
+    damage(KEPT / "last.ckpt")
+    cli = run(*CONTINUE, "--name=b")
+    [warning] = capsys.readouterr().err.splitlines()
+    assert warning.startswith(f"warning: '{KEPT}/last.ckpt': ")
+    assert warning.endswith("; continuing from previous.ckpt")
+    assert not Path("ran").exists()
+    assert (KEPT / "previous.ckpt").read_bytes() == before["previous.ckpt"]
+    assert (KEPT / "best.ckpt").read_bytes() == before["best.ckpt"]
+    whole = torch.load(trained / "whole/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    for name, weight in cli.model.state_dict().items():
+        assert weight.equal(whole[name])
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_other_commands_refuse_a_damaged_file(copy, fails, damage):
+    damage(KEPT / "last.ckpt")
+    for command in ("test", "validate", "predict"):
+        assert f"{KEPT}/last.ckpt" in fails(command, f"--ckpt_path={KEPT}/last.ckpt")
+    assert not Path("ran").exists()
+
+
+def test_no_checkpoint_to_go_on_from_is_an_error(copy, fails):
+    for name in ("last", "previous"):
+        cut(KEPT / f"{name}.ckpt")
+    error = fails(*CONTINUE, "--name=b")
+    assert "last.ckpt" in error
+    assert "previous.ckpt" in error
+    assert not Path("runs/b").exists()
+
+
+def test_another_architectures_checkpoint_is_refused_and_kept(copy, fails):
+    before = {path.name: path.read_bytes() for path in KEPT.iterdir()}
+    assert "do not fit --net" in fails(*CONTINUE, "--name=b", "--net=ConvNet")
+    assert {path.name: path.read_bytes() for path in KEPT.iterdir()} == before
+
+
+def test_the_best_checkpoint_goes_with_a_run_that_was_moved(copy, run, trained):
+    hidden = trained.with_name("hidden")
+    trained.rename(hidden)
+    try:
+        cli = run(*CONTINUE, "--name=b", "--lr=0", "--optimizer=SGD")
+    finally:
+        hidden.rename(trained)
+    assert cli.kept[0].best_model_path == str(Path("runs/b/checkpoints/best.ckpt").resolve())
+    best = [Path(f"runs/{name}/checkpoints/best.ckpt").read_bytes() for name in "ab"]
+    assert best[0] == best[1]
+
+
+@pytest.mark.parametrize("damage", [cut, Path.unlink])
+def test_a_damaged_best_is_counted_anew(copy, run, capsys, trained, damage):
+    damage(KEPT / "best.ckpt")
+    hidden = trained.with_name("hidden")
+    trained.rename(hidden)
+    try:
+        run(*CONTINUE, "--name=b", "--lr=0", "--optimizer=SGD")
+    finally:
+        hidden.rename(trained)
+    [warning] = capsys.readouterr().err.splitlines()
+    assert "best.ckpt' is not kept as the best checkpoint" in warning
+    assert torch.load("runs/b/checkpoints/best.ckpt", weights_only=True)["epoch"] == 3
+
+
+def test_the_best_by_another_metric_is_counted_anew(copy, run):
+    cli = run(*CONTINUE, "--name=b", "--monitor=val/acc", "--lr=0", "--optimizer=SGD")
+    assert cli.kept[0].best_model_score == cli.trainer.callback_metrics["val/acc"]
+
+
+# ---- the disk ----
+
+
+@contextmanager
+def disk_of(size: int):
+    """No file can grow beyond `size` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def at_epoch(number: int, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    def hook(self: LitModule) -> None:
+        if self.current_epoch == number:
+            happens()
+
+    monkeypatch.setattr(LitModule, "on_train_epoch_start", hook)
+
+
+def test_a_full_disk_is_told_before_the_training(fails, capsys):
+    with disk_of(500_000):
+        error = fails("--name=a")
+    assert error.splitlines()[0] == (
+        "error: can't write 1,204,264 bytes to 'runs/a': File too large"
+    )
+    assert "epoch" not in capsys.readouterr().out
+    assert not Path("runs/a").exists()
+
+
+def test_a_disk_that_fills_up_fails_the_run_and_keeps_what_is_there(fails, monkeypatch):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    at_epoch(2, monkeypatch, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, hard)))
+    try:
+        error = fails("--name=a", code=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert f"{KEPT.resolve()}/" in error
+    assert "File too large" in error
+    assert names(KEPT) == ["best.ckpt", "last.ckpt", "previous.ckpt"]
+    assert [fault(path) for path in KEPT.iterdir()] == [None] * 3
+    assert torch.load(KEPT / "last.ckpt", weights_only=True)["epoch"] == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file system that nobody can write to")
+def test_a_read_only_folder_is_told_before_the_training(fails, capsys):
+    error = fails("--default_root_dir=/sys", "--name=a")
+    assert error.startswith("error: can't write 1,204,264 bytes to '/sys/runs/a': ")
+    assert "epoch" not in capsys.readouterr().out
+
+
+def test_a_file_in_place_of_the_folder_is_told_before_the_training(fails):
+    Path("runs").write_text("")
+    assert "'runs/a'" in fails("--name=a")
+
+
+def test_a_folder_that_is_gone_later_fails_the_run(fails, monkeypatch):
+    def gone() -> None:
+        KEPT.rename("aside")
+        KEPT.write_text("")
+
+    at_epoch(2, monkeypatch, gone)
+    error = fails("--name=a", code=1)
+    assert f"{KEPT.resolve()}/" in error
+    assert [fault(path) for path in Path("aside").iterdir()] == [None] * 3
+
+
+def test_a_write_that_is_not_permitted_fails_the_run(fails, monkeypatch):
+    """Lightning would go on without a file."""
+
+    def refuse(*args: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    at_epoch(1, monkeypatch, lambda: monkeypatch.setattr(Path, "replace", refuse))
+    assert "Permission denied" in fails("--name=a", code=1)
+    assert fault(KEPT / "last.ckpt") is None
+
+
+# ---- kill -9, with TMPDIR on another file system where there is one ----
+
+ELSEWHERE = {**os.environ, "OMP_NUM_THREADS": "1"}  # as many threads as this process, for the bits
+if Path("/dev/shm").is_dir():
+    ELSEWHERE["TMPDIR"] = "/dev/shm"
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_of_a_write_what_was_saved_is_there(tmp_path):
+    """Some die with a half-written file beside the whole one."""
+    command = [
+        sys.executable,
+        str(ROOT / "tests/engine/runs/killed_writers.py"),
+        str(tmp_path),
+        "20",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=ELSEWHERE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > 2
+
+
+@pytest.mark.slow
+def test_a_fit_that_is_killed_in_a_write_is_continued_to_the_same_weights(run):
+    wide = ["--net.hidden=[800,800]", "--epochs=4", "--no_test"]
+    fit = [sys.executable, str(ROOT / "train.py"), "fit", *wide, "--name=a"]
+    with subprocess.Popen(fit, env=ELSEWHERE, stdout=subprocess.DEVNULL) as process:
+        while not (KEPT / "previous.ckpt").exists() or not any(KEPT.glob(".last.ckpt.tmp")):
+            assert process.poll() is None
+            time.sleep(0.0005)
+        process.send_signal(signal.SIGKILL)
+    assert any(KEPT.glob(".*.tmp"))
+    assert newest_valid(KEPT) == KEPT / "last.ckpt"
+    continued = run("fit", f"--ckpt_path={KEPT}/last.ckpt", *wide, "--name=b")
+    whole = run("fit", *wide)
+    for a, b in zip(continued.model.parameters(), whole.model.parameters(), strict=True):
+        assert a.equal(b)

@@ -1,0 +1,158 @@
+"""What `environment.json` tells of each start."""
+
+import json
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+
+from lit_opt.engine.runs import environment
+from lit_opt.engine.runs.environment import MOST, record_start
+
+RUN = Path("runs/a")
+
+
+@pytest.fixture
+def trainer() -> Trainer:
+    return Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with one commit of the program, a `train.py`."""
+    home = tmp_path / "project"
+    home.mkdir()
+    (home / "train.py").write_text("lr = 1\n")
+    (home / ".gitignore").write_text("runs\n")
+    git(home, "init", "-q")
+    git(home, "add", "-A")
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    git(home, *who, "commit", "-q", "--no-gpg-sign", "-m", "first")
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(home / "train.py"))
+    return home
+
+
+def git(home: Path, *words: str) -> str:
+    done = subprocess.run(["git", "-C", str(home), *words], capture_output=True, check=True)
+    return done.stdout.decode().strip()
+
+
+def starts(run: Path = RUN) -> list[dict[str, Any]]:
+    return json.loads((run / "environment.json").read_text())
+
+
+def diff_of(start: dict[str, Any]) -> str:
+    return (RUN / start["git"]["diff"]).read_text()
+
+
+def test_a_run_tells_with_what_it_was_started(run):
+    [start] = starts(run("--epochs=1", "--no_test", "--seed=7", "--name=a").run)
+    age = datetime.now(UTC) - datetime.fromisoformat(start["date"])
+    assert 0 <= age.total_seconds() < 60
+    assert start["command"] == sys.argv
+    assert start["seed"] == 7
+    assert start["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert {"python", "lightning", "torchmetrics", "numpy", "lit_opt"} <= start["versions"].keys()
+    assert start["devices"]["number"] == 1
+    assert start["devices"]["threads"] == torch.get_num_threads()
+    assert start["devices"]["name"]
+
+
+def test_a_further_start_is_appended(trainer):
+    for seed in (1, 2, 3):
+        record_start(RUN, trainer, seed)
+    assert [start["seed"] for start in starts()] == [1, 2, 3]
+
+
+def test_a_damaged_file_is_kept_under_another_name(trainer):
+    RUN.mkdir(parents=True)
+    (RUN / "environment.json").write_text("[{")
+    record_start(RUN, trainer, 1)
+    assert len(starts()) == 1
+    assert (RUN / "environment-damaged.json").read_text() == "[{"
+
+
+def test_no_secret_of_the_environment_is_written(trainer, monkeypatch):
+    for name in ("WANDB_API_KEY", "AWS_SECRET", "SLURM_JOB_KEY", "OMP_NUM_THREADS_", "LIT_OP"):
+        monkeypatch.setenv(name, "s3cret")
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    monkeypatch.setenv("LIT_OPT_X", "y")
+    record_start(RUN, trainer, 1)
+    assert "s3cret" not in (RUN / "environment.json").read_text()
+    variables = starts()[0]["variables"]
+    assert (variables["SLURM_JOB_ID"], variables["LIT_OPT_X"]) == ("12", "y")
+
+
+def test_a_clean_commit(trainer, repository):
+    (repository / "notes.txt").write_text("s3cret")
+    record_start(RUN, trainer, 1)
+    commit = git(repository, "rev-parse", "HEAD")
+    wanted = {"commit": commit, "dirty": False, "diff": None, "untracked": ["notes.txt"]}
+    assert starts()[0]["git"] == wanted
+    assert "s3cret" not in "".join(path.read_text() for path in RUN.iterdir())
+
+
+def test_the_changes_of_every_start_can_be_applied_again(trainer, repository):
+    for text in ("lr = 2\n", "lr = 2\n", "lr = 3\n"):
+        (repository / "train.py").write_text(text)
+        git(repository, "add", "train.py")  # staged or not
+        record_start(RUN, trainer, 1)
+    first, same, other = starts()
+    assert first["git"]["dirty"]
+    assert first["git"]["diff"] == same["git"]["diff"] != other["git"]["diff"]
+    git(repository, "reset", "-q", "--hard")
+    git(repository, "apply", str((RUN / first["git"]["diff"]).absolute()))
+    assert (repository / "train.py").read_text() == "lr = 2\n"
+
+
+def test_long_changes_are_cut_off(trainer, repository, monkeypatch):
+    monkeypatch.setattr(environment, "MOST", 100)
+    (repository / "train.py").write_text("".join(f"lr = {i}\n" for i in range(10)))
+    record_start(RUN, trainer, 1)
+    assert diff_of(starts()[0]).startswith("diff --git a/train.py b/train.py")
+    assert "cut off after 100 of" in diff_of(starts()[0])
+
+
+def test_of_a_large_file_only_the_change_is_told(trainer, repository):
+    (repository / "train.py").write_text("#\n" * MOST)
+    record_start(RUN, trainer, 1)
+    assert "Binary files a/train.py and b/train.py differ" in diff_of(starts()[0])
+
+
+def test_outside_of_a_repository_and_without_git_it_is_null(trainer, repository, monkeypatch):
+    (repository / ".git").rename(repository / "gone")
+    record_start(RUN, trainer, 1)
+    (repository / "gone").rename(repository / ".git")
+    monkeypatch.setenv("PATH", "")
+    record_start(RUN, trainer, 1)
+    assert [start["git"] for start in starts()] == [None, None]
+
+
+def test_a_device_is_not_asked_for_its_name_before_processes_are_forked(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"name of {device}")
+
+    def name(forks: bool) -> str:
+        launcher = SimpleNamespace(is_interactive_compatible=forks)
+        strategy = SimpleNamespace(root_device=torch.device("cuda:0"), launcher=launcher)
+        devices = SimpleNamespace(strategy=strategy, num_devices=2, num_nodes=1)
+        return environment._devices(devices)["name"]  # type: ignore[arg-type]
+
+    assert name(forks=False) == "name of cuda:0"
+    assert name(forks=True) == environment._processor()
+
+
+def test_it_costs_a_tenth_of_a_second_at_most(trainer, repository):
+    (repository / "train.py").write_text("lr = 2\n")
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        record_start(RUN, trainer, 1)
+        times.append(time.perf_counter() - began)
+    assert min(times) < 0.1
