@@ -8,7 +8,11 @@ in `tests/engine/test_lightning_private.py` fails when its name stops working.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from torchmetrics import Metric
 
 # ---- the step: what the training step goes through ----
 
@@ -17,6 +21,34 @@ from typing import Any
 
 
 # ---- resuming: positions, counts and states ----
+
+
+def set_update_count(metric: Metric, count: int) -> None:
+    """Tells a metric whose state was restored how often it had been updated.
+
+    Torchmetrics (1.9) has the public `update_count` to read only. Without `_update_count` a metric
+    that is computed before its next update warns that it was never updated; its value is right.
+    """
+    if hasattr(metric, "_update_count"):
+        metric._update_count = count
+
+
+@contextmanager
+def stage_of_test(trainer: Any) -> Iterator[None]:
+    """Within, a trainer that fits calls itself testing, so that data hooks augment nothing.
+
+    Lightning (2.6) sets `trainer.testing` in its own loops and has no public way to run one loop
+    inside another. Where it can't be set, batches go through the hooks of training.
+    """
+    try:
+        trainer.testing = True
+    except AttributeError:  # a property that became read-only
+        yield
+        return
+    try:
+        yield
+    finally:
+        trainer.training = True
 
 
 # ---- the command line: parsers and messages ----

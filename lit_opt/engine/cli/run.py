@@ -26,17 +26,18 @@ from lit_opt.engine.cli.messages import HelpFormatter, short_error
 from lit_opt.engine.cli.options import COMMANDS, Options, split_command
 from lit_opt.engine.errors import RunError, Stopped, UserError
 from lit_opt.engine.runs.atomic_file import write_text
-from lit_opt.engine.runs.checkpoint_file import LAST, load, newest_valid, resume_point, use_safe_io
+from lit_opt.engine.runs.checkpoint_file import LAST, load, newest_valid, resume_point
 from lit_opt.engine.runs.environment import record_start
 from lit_opt.engine.runs.folder import new_run, probe, run_of
 from lit_opt.engine.runs.kept_checkpoints import checkpoints
 from lit_opt.engine.runs.lock import locked
+from lit_opt.engine.runs.plugins import plugins_of, requeue_signal, use_safe_io
 from lit_opt.engine.runs.resume.signals import StopOnSignal
 from lit_opt.engine.runs.resume.which_run import changes, is_finished, mark_finished, run_to_resume
 from lit_opt.engine.runs.scores import error_line, save_scores
-from lit_opt.engine.runs.slurm import nothing_unasked
 from lit_opt.engine.tasks.hooks import hide_idle_hooks
 from lit_opt.engine.tasks.lean import NoProfiler
+from lit_opt.engine.tasks.metrics import better
 from lit_opt.engine.tasks.net_check import check_fit, check_loss
 from lit_opt.module import LitModule
 
@@ -210,14 +211,16 @@ class LitCLI(LightningCLI):
             self.run = new_run(root, self.label, self._get(self.config, "name"))
         self.kept = self._kept(given)
         own = own_callbacks(str(self.subcommand), given, self.run, self._get(self.config, "ema"))
+        plugins = plugins_of(given.plugins, given.strategy)
+        self.stop.requeue_at = requeue_signal(plugins)
         trainer: Trainer = super().instantiate_trainer(
             callbacks=[*(given.callbacks or []), *own, *self.kept, self.stop],
             logger=own_loggers(str(self.subcommand), given, self.run, self.resumed_step),
+            plugins=plugins,
             profiler=given.profiler or (None if given.barebones else NoProfiler()),
             default_root_dir=str(self.run or root),
         )
-        use_safe_io(trainer.strategy)
-        nothing_unasked(trainer, given.plugins)
+        use_safe_io(trainer.strategy, plugins)
         hide_idle_hooks(trainer, self.model)
         return trainer
 
@@ -227,7 +230,9 @@ class LitCLI(LightningCLI):
         if given.enable_checkpointing is False:
             return []
         self.stop.path = self.run / "checkpoints" / LAST
-        return checkpoints(self.run / "checkpoints", self.model, self.validates)
+        monitor = str(self.model.hparams["monitor"])
+        mode = better(self.model.val_scores, monitor)
+        return checkpoints(self.run / "checkpoints", monitor if self.validates else None, mode)
 
     # ---- running ----
 

@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from lit_opt.engine.runs.atomic_file import write_aside
+from lit_opt.engine.runs.atomic_file import atomic_write
 
 
 class CSVCurves(Logger):
@@ -67,7 +67,7 @@ class CSVCurves(Logger):
             return
         began = time.monotonic()
         columns = list(dict.fromkeys(key for row in self.rows.values() for key in row))
-        with write_aside(self.path) as file:
+        with atomic_write(self.path) as file:
             text = io.TextIOWrapper(file, encoding="utf-8", newline="")
             writer = csv.DictWriter(text, columns)
             writer.writeheader()

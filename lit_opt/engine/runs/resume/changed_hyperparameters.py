@@ -9,27 +9,32 @@ from lightning.pytorch.callbacks import Callback
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
-from lit_opt.engine.callbacks.ema import continue_without
+from lit_opt.engine.callbacks.ema import check_average
 from lit_opt.engine.optim.by_name import parse
 from lit_opt.engine.optim.schedulers import build_optimizer, scale_lr
 from lit_opt.engine.tasks.fused import planned_steps
 
 BASES = {"optimizer": Optimizer, "scheduler": LRScheduler}
-SCHEDULE = ("lr", "scheduler", "scheduler_interval", "warmup")
-RATES = ("lr", "initial_lr", "max_lr", "min_lr")
-CYCLED = ("momentum", "betas", "base_momentum", "max_momentum")
+OF_SCHEDULE = {"lr", "scheduler", "scheduler_interval", "warmup"}
+RATES = {"lr", "initial_lr", "max_lr", "min_lr"}
+CYCLED = {"momentum", "betas", "base_momentum", "max_momentum"}
 
 
-class NewHyperparametersWin(Callback):
-    """Lays what has changed since the checkpoint over the restored optimizer and scheduler.
+class ChangedHyperparameters(Callback):
+    """Sets what has changed since the checkpoint in the restored optimizer and scheduler.
 
     Torch restores lr, momentum and weight decay from a checkpoint, and a scheduler its horizon,
-    whatever the flags say. A changed schedule is built anew and brought to the current step.
+    whatever the flags say. An optimizer or scheduler of another class starts afresh. A schedule
+    that has changed, or whose number of planned steps has, is replayed up to the current step.
+
+    The module has `optimizers_for` and LitModule's hyperparameters; any other is left alone.
     """
 
+    state_key = "NewHyperparametersWin"
+
     def __init__(self) -> None:
-        self._old: Mapping[str, Any] | None = None
-        self._old_plan: float | None = None
+        self._old: Mapping[str, Any] = {}  # hyperparameters of the checkpoint
+        self._old_plan: float | None = None  # optimizer steps in all
         self._plan: float = 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -43,40 +48,42 @@ class NewHyperparametersWin(Callback):
     ) -> None:
         if not trainer.ckpt_path:  # the learning-rate finder restores its own
             return
-        continue_without(trainer, pl_module, checkpoint)
-        self._old = checkpoint["hyper_parameters"]
-        if _class(self._old, "optimizer") is not _class(pl_module.hparams, "optimizer"):
+        check_average(trainer, checkpoint)
+        if not hasattr(pl_module, "optimizers_for"):
+            return
+        self._old, new = checkpoint["hyper_parameters"], pl_module.hparams
+        if _class(self._old, "optimizer") is not _class(new, "optimizer"):
             checkpoint["optimizer_states"] = []
-        if _class(self._old, "scheduler") is not _class(pl_module.hparams, "scheduler"):
-            checkpoint["lr_schedulers"] = []
-        if bool(self._old["warmup"]) != bool(pl_module.hparams["warmup"]):
+        kinds = [(_class(hp, "scheduler"), bool(hp["warmup"])) for hp in (self._old, new)]
+        if kinds[0] != kinds[1]:
             checkpoint["lr_schedulers"] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self._plan = planned_steps(trainer)
-        old, new = self._old, pl_module.hparams
-        if old is None:
+        old, self._old = self._old, {}
+        if not old:
             return
-        self._old = None
-        changes = {key: (old[key], new[key]) for key in SCHEDULE if old[key] != new[key]}
-        changes |= _argument_changes(old, new, pl_module)
-        longer = self._plan != self._old_plan and (new["scheduler"] or new["warmup"])
+        new = pl_module.hparams
+        changes = {key: (old[key], new[key]) for key in OF_SCHEDULE if old[key] != new[key]}
+        changes |= _changed_arguments(old, new, pl_module)
         for group in trainer.optimizers[0].param_groups:
             group.update({k: after for k, (_, after) in changes.items() if k in group})
-        if longer or changes.keys() & set(SCHEDULE):
-            _reschedule(trainer, pl_module, old)
+        longer = self._plan != self._old_plan and (new["scheduler"] or new["warmup"])
+        if longer or changes.keys() & OF_SCHEDULE:
+            cycles = {_class(hp, "scheduler") for hp in (old, new)} & {OneCycleLR, CyclicLR}
+            _replay_schedule(trainer, pl_module, RATES | CYCLED if cycles else RATES)
             if "lr" not in changes:
                 _keep_changed_lr(trainer)
         if changes:
-            text = ", ".join(f"{k} {before} -> {after}" for k, (before, after) in changes.items())
-            trainer.print(f"continuing at step {trainer.global_step} with {text}")
+            told = [f"{k} {before} -> {after}" for k, (before, after) in sorted(changes.items())]
+            trainer.print(f"continuing at step {trainer.global_step} with {', '.join(told)}")
 
 
 def _class(hparams: Mapping[str, Any], kind: str) -> type | None:
     return parse(hparams[kind], kind, BASES[kind])[0] if hparams[kind] else None
 
 
-def _argument_changes(
+def _changed_arguments(
     old: Mapping[str, Any], new: Mapping[str, Any], module: pl.LightningModule
 ) -> dict[str, tuple[Any, Any]]:
     """What the optimizer's param groups have as built then and as built now, defaults included."""
@@ -91,30 +98,27 @@ def _argument_changes(
     }
 
 
-def _reschedule(trainer: Any, module: Any, old: Mapping[str, Any]) -> None:
-    """Brings the schedule as planned now to the current step, on a copy of the optimizer."""
-    planned = planned_steps(trainer)
-    optimizers, configs = module.optimizers_for(planned, trainer.max_epochs)
+def _replay_schedule(trainer: Any, module: Any, keys: set[str]) -> None:
+    """Steps new schedulers on a new optimizer up to the current step, then takes their state over.
+
+    Args:
+        trainer: Whose optimizer and schedulers take the state over.
+        module: Builds the new ones.
+        keys: Of the param groups, those that schedulers move.
+    """
+    [copy], configs = module.optimizers_for(planned_steps(trainer), trainer.max_epochs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # schedulers without optimizer steps
         for config in configs:
             done = trainer.global_step if config["interval"] == "step" else trainer.current_epoch
-            for _ in range(0 if _is_plateau(config["scheduler"]) else done):
+            follows_metrics = isinstance(config["scheduler"], ReduceLROnPlateau)  # not kept
+            for _ in range(0 if follows_metrics else done):
                 config["scheduler"].step()
-    for config, copy in zip(trainer.lr_scheduler_configs, configs, strict=True):
-        config.scheduler.load_state_dict(copy["scheduler"].state_dict())
-    cycles = {_class(hparams, "scheduler") for hparams in (old, module.hparams)}
-    keys = RATES + (CYCLED if cycles & {OneCycleLR, CyclicLR} else ())
-    _copy(optimizers[0], trainer.optimizers[0], keys)
-
-
-def _is_plateau(scheduler: Any) -> bool:
-    return isinstance(scheduler, ReduceLROnPlateau)  # follows metrics, which are not kept
-
-
-def _copy(source: Optimizer, target: Optimizer, keys: tuple[str, ...]) -> None:
-    for from_group, to_group in zip(source.param_groups, target.param_groups, strict=True):
-        to_group.update({key: from_group[key] for key in keys if key in from_group})
+    for config, replayed in zip(trainer.lr_scheduler_configs, configs, strict=True):
+        config.scheduler.load_state_dict(replayed["scheduler"].state_dict())
+    groups = zip(copy.param_groups, trainer.optimizers[0].param_groups, strict=True)
+    for from_group, to_group in groups:
+        to_group.update({key: from_group[key] for key in keys & from_group.keys()})
 
 
 def _keep_changed_lr(trainer: Any) -> None:
