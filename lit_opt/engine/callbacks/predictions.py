@@ -69,13 +69,16 @@ class WritePredictions(BasePredictionWriter):
 def _merge(parts: list[Path], path: Path) -> None:
     """Rows of all parts in the order of their index, the first column."""
     with ExitStack() as files:
-        readers: list[Any] = [
-            csv.reader(files.enter_context(part.open(newline=""))) for part in parts
-        ]
+        opened = [files.enter_context(part.open(newline="")) for part in parts]
+        readers: list[Any] = [csv.reader(file) for file in opened]
         headers = [header for reader in readers if (header := next(reader, None))]
         writer = csv.writer(files.enter_context(path.open("w", newline="")))
         writer.writerows(headers[:1])
-        writer.writerows(heapq.merge(*readers, key=lambda row: int(row[0])))
+        writer.writerows(heapq.merge(*readers, key=_index))
+
+
+def _index(row: Any) -> int:
+    return int(row[0])
 
 
 def _classes(logits: Tensor, names: list[str]) -> tuple[list[str], list[list[Any]]]:
