@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch import Trainer
 
 from lit_opt.engine.errors import RunError, UserError
-from lit_opt.engine.runs.checkpoint_file import SafeCheckpointIO, fault, newest_valid, use_safe_io
+from lit_opt.engine.runs.checkpoint_file import SafeCheckpointIO, fault, newest_valid
 
 IO = SafeCheckpointIO()
 LAST, PREVIOUS = Path("run/last.ckpt"), Path("run/previous.ckpt")
@@ -181,11 +180,3 @@ def test_a_full_disk_leaves_the_earlier_files_as_they_were(space):
     assert names(Path("run")) == ["last.ckpt", "previous.ckpt"]
     assert equal(IO.load_checkpoint(LAST), state(1))
     assert equal(IO.load_checkpoint(PREVIOUS), state(0))
-
-
-@pytest.mark.parametrize("plugins", [None, [TorchCheckpointIO()]])
-def test_the_users_own_plugin_wins(plugins):
-    trainer = Trainer(accelerator="cpu", logger=False, barebones=False, plugins=plugins)
-    use_safe_io(trainer.strategy)
-    kind = TorchCheckpointIO if plugins else SafeCheckpointIO
-    assert type(trainer.strategy.checkpoint_io) is kind
