@@ -1,6 +1,6 @@
 """An average of the weights is scored and kept; training goes on from the raw weights."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -35,7 +35,7 @@ class EMA(Callback):
         if not 0 < decay < 1:
             raise UserError(f"--ema is a decay between 0 and 1, such as 0.999, got {decay}")
         self.decay = decay
-        self._module: pl.LightningModule | None = None  # that is being or has been fitted
+        self._trainer: pl.Trainer | None = None  # that fits or has fitted
         self._average: list[Tensor] = []  # in the order of `_weights()`
         self._raw: list[Tensor] = []  # while the module holds the average
         self._updates = 0
@@ -52,42 +52,48 @@ class EMA(Callback):
         """Looked up each time, as a module may put another tensor in a buffer's place."""
         return [getattr(module, name) for module, name in self._places]
 
-    def _update(self, trainer: pl.Trainer) -> None:
-        if trainer.global_step == self._step:  # gradients are being accumulated
+    def _update(self) -> None:
+        if not self._trainer or self._trainer.global_step == self._step:  # gradients accumulate
             return
         decay = min(self.decay, (1 + self._updates) / (10 + self._updates))
-        self._step, self._updates = trainer.global_step, self._updates + 1
-        step: Any = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-        step(self._average, self._weights(), self._updates)
+        self._step, self._updates = self._trainer.global_step, self._updates + 1
+        move: Any = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        move(self._average, self._weights(), self._updates)
 
     # ---- what the module holds ----
 
+    def _put(self, values: list[Tensor]) -> list[Tensor]:
+        """Points the module's weights at `values`; what it held."""
+        weights = self._weights()
+        held = [weight.data for weight in weights]
+        for weight, value in zip(weights, values, strict=True):
+            weight.data = value
+        return held
+
     def _show_average(self) -> None:
         if self._average and not self._raw:
-            self._raw = [weight.data for weight in self._weights()]
-            _point(self._weights(), self._average)
+            self._raw = self._put(self._average)
 
     def _show_raw(self) -> None:
         if self._raw:
-            _point(self._weights(), self._raw)
+            self._put(self._raw)
             self._raw = []
 
     @contextmanager
     def _showing(self, values: list[Tensor]) -> Iterator[None]:
         """Within, the module holds `values`, if there are any."""
-        weights = self._weights() if values else []
-        held = [weight.data for weight in weights]
+        held = self._put(values) if values else []
         try:
-            _point(weights, values)
             yield
         finally:
-            _point(weights, held)
+            if held:
+                self._put(held)
 
     @contextmanager
-    def averaged(self, trainer: pl.Trainer) -> Iterator[None]:
+    def averaged(self) -> Iterator[None]:
         """Within, the module holds the average of all steps so far."""
         if self._average:
-            self._update(trainer)
+            self._update()
         with self._showing(self._average):
             yield
 
@@ -96,25 +102,20 @@ class EMA(Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Nothing is left of an earlier fit: tests and predictions score what they load."""
         self.teardown(trainer, pl_module, stage)
-        self._module = pl_module if stage == "fit" else None
-        self._average, self._raw = [], []
+        self._average, self._raw, self._trainer = [], [], None
         if stage != "fit":
             return
         if trainer.strategy.restore_checkpoint_after_setup:
             raise UserError("--ema needs all weights on every device; set --strategy auto or ddp")
-        # For files of weights only Lightning calls this hook of the module's and no callback's.
-        saving = self._before_saving(trainer, pl_module.on_save_checkpoint)
-        vars(pl_module)["on_save_checkpoint"] = saving
+        self._trainer, hook = trainer, pl_module.on_save_checkpoint
 
-    def _before_saving(
-        self, trainer: pl.Trainer, hook: Callable[[dict[str, Any]], None]
-    ) -> Callable[[dict[str, Any]], None]:
         def on_save_checkpoint(checkpoint: dict[str, Any]) -> None:
-            with self.averaged(trainer):
-                checkpoint["state_dict"] = trainer.lightning_module.state_dict()
+            with self.averaged():
+                checkpoint["state_dict"] = pl_module.state_dict()
             hook(checkpoint)
 
-        return on_save_checkpoint
+        # Lightning calls no hook of a callback for a file of weights only, but this of the module.
+        vars(pl_module)["on_save_checkpoint"] = on_save_checkpoint
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         vars(pl_module).pop("on_save_checkpoint", None)
@@ -129,16 +130,16 @@ class EMA(Callback):
                 "--ema moves by less than weights of 16 bits can show; set --precision bf16-mixed"
             )
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        self._update(trainer)
+    def on_train_batch_end(self, *args: Any) -> None:
+        self._update()
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_start(self, *args: Any) -> None:
         self._show_average()
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_end(self, *args: Any) -> None:
         self._show_raw()
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_end(self, *args: Any) -> None:
         """A test without a checkpoint scores the average too."""
         self._show_average()
 
@@ -148,15 +149,15 @@ class EMA(Callback):
     # ---- checkpoints ----
 
     def state_dict(self) -> dict[str, Any]:
-        if self._module is None:
+        if self._trainer is None:
             return {}
+        if self._average and not self._raw:
+            self._update()
         with self._showing(self._raw):
-            raw = self._module.state_dict()
+            raw = self._trainer.lightning_module.state_dict()
         return {"decay": self.decay, "updates": self._updates, "raw": raw}
 
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn != "fit":
             return
         check_average(trainer, checkpoint)
@@ -179,11 +180,6 @@ def _places(module: nn.Module) -> list[tuple[nn.Module, str]]:
     ]
 
 
-def _point(weights: list[Tensor], values: list[Tensor]) -> None:
-    for weight, value in zip(weights, values, strict=True):
-        weight.data = value
-
-
 def _ema_of(trainer: Any) -> EMA | None:
     return next((c for c in trainer.callbacks if isinstance(c, EMA)), None)
 
@@ -191,7 +187,7 @@ def _ema_of(trainer: Any) -> EMA | None:
 def averaged(trainer: pl.Trainer) -> AbstractContextManager[None]:
     """Within, the module holds the average, if the trainer makes one."""
     ema = _ema_of(trainer)
-    return ema.averaged(trainer) if ema else nullcontext()
+    return ema.averaged() if ema else nullcontext()
 
 
 def check_average(trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None:
