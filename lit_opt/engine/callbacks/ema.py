@@ -70,15 +70,6 @@ class EMA(Callback):
             weight.data = value
         return held
 
-    def _show_average(self) -> None:
-        if self._average and not self._raw:
-            self._raw = self._put(self._average)
-
-    def _show_raw(self) -> None:
-        if self._raw:
-            self._put(self._raw)
-            self._raw = []
-
     @contextmanager
     def _showing(self, values: list[Tensor]) -> Iterator[None]:
         """Within, the module holds `values`, if there are any."""
@@ -133,18 +124,19 @@ class EMA(Callback):
     def on_train_batch_end(self, *args: Any) -> None:
         self._update()
 
-    def on_validation_start(self, *args: Any) -> None:
-        self._show_average()
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        if self._average and not self._raw:
+            self._raw = self._put(self._average)
 
-    def on_validation_end(self, *args: Any) -> None:
-        self._show_raw()
+    on_train_end = on_validation_start  # a test without a checkpoint scores the average too
 
-    def on_train_end(self, *args: Any) -> None:
-        """A test without a checkpoint scores the average too."""
-        self._show_average()
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        if self._raw:
+            self._put(self._raw)
+            self._raw = []
 
-    def on_exception(self, *args: Any) -> None:
-        self._show_raw()
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        self.on_validation_end(trainer, pl_module)
 
     # ---- checkpoints ----
 

@@ -110,9 +110,7 @@ class ChangeHyperparameters(Callback):
     def state_dict(self) -> dict[str, Any]:
         return {"memory": self.memory, "kept": self._kept, "lr_factor": self.lr_factor}
 
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Makes the earlier changes again, but for what the flags give anew."""
         state = checkpoint["callbacks"].get(self.state_key)
         if state is None:

@@ -2,7 +2,6 @@
 
 import csv
 import heapq
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -36,16 +35,7 @@ class WritePredictions(BasePredictionWriter):
     def _part(self, rank: int) -> Path:
         return self.folder / f".predictions-{rank}.csv.tmp"
 
-    def write_on_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        prediction: Any,
-        batch_indices: Sequence[int] | None,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int,
-    ) -> None:
+    def write_on_batch_end(self, trainer: Any, module: Any, prediction: Any, *args: Any) -> None:
         columns, rows = _classes(prediction, self._names) if self._names else _outputs(prediction)
         if self._rows == 0:
             self._writer.writerow(["index", *columns])

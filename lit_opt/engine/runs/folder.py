@@ -65,7 +65,7 @@ def probe(run: Path, size: int) -> None:
     """Makes the folder and finds out before the training whether a checkpoint fits into it.
 
     What is in the way goes: half-written files of a killed process, and Lightning's
-    `hpc_ckpt_*.ckpt`, from which it would start under SLURM instead of from what it is told.
+    `hpc_ckpt_*`, from which it would start under SLURM instead of from what it is told.
 
     Args:
         run: The folder of a run.
@@ -77,8 +77,8 @@ def probe(run: Path, size: int) -> None:
     try:
         run.mkdir(parents=True, exist_ok=True)
         remove_leftovers(run / "checkpoints")
-        for stale in run.glob("hpc_ckpt_*.ckpt"):
-            stale.replace(stale.with_name(f"unused_{stale.name}"))
+        for stale in run.glob("*hpc_ckpt_*"):
+            stale.replace(stale.with_name(stale.name.replace("hpc_ckpt_", "unused_hpc_")))
         _try_to_write(run / ".probe.tmp")
         if shutil.disk_usage(run).free < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

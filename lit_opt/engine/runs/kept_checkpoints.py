@@ -27,9 +27,7 @@ class BestCheckpoint(ModelCheckpoint):
             "best_model_score": self.best_model_score,
         }
 
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """The best so far goes with a run that is continued, moved or not, in a folder of its own.
 
         If it is damaged, gone or the best by another metric, the best is counted anew.

@@ -46,4 +46,4 @@ def test_what_is_in_a_runs_way_goes_or_gets_another_name():
         path.touch()
     probe(folder.parent, 1)
     left = {path.name for path in folder.parent.rglob("*")}
-    assert left == {"checkpoints", "unused_hpc_ckpt_1.ckpt"}
+    assert left == {"checkpoints", "unused_hpc_1.ckpt"}

@@ -43,9 +43,7 @@ class ChangedHyperparameters(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._old_plan = state_dict["plan"]
 
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         if not trainer.ckpt_path:  # the learning-rate finder restores its own
             return
         check_average(trainer, checkpoint)

@@ -82,26 +82,22 @@ class StopOnSignal(Callback):
 
     # ---- where a run can stop ----
 
-    def on_sanity_check_start(self, *args: Any) -> None:
+    def on_test_start(self, trainer: Any, pl_module: Any) -> None:
         self._listen(self._end_at_once)
+
+    on_sanity_check_start = on_predict_start = on_test_start
 
     def on_train_start(self, *args: Any) -> None:
         self._listen(self._ask)
 
-    def on_train_batch_end(
-        self,
-        trainer: Any,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        if self._alone or batch_idx % AGREE_EVERY == 0:
+    def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+        loop = trainer.fit_loop.epoch_loop
+        if self._alone or loop.batch_idx % AGREE_EVERY == 0:
             self._agree()
-        if not self._agreed or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        if not self._agreed or loop.batch_progress.is_last_batch:
             return
-        accumulates = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
-        if not accumulates and not _validates_next(trainer, batch_idx):
+        accumulates = (loop.batch_idx + 1) % trainer.accumulate_grad_batches != 0
+        if not accumulates and not _validates_next(trainer):
             self._stop()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -117,12 +113,6 @@ class StopOnSignal(Callback):
 
     def on_train_epoch_start(self, *args: Any) -> None:
         self.leave_if_asked()  # `last.ckpt` is of the end of the epoch before
-
-    def on_test_start(self, *args: Any) -> None:
-        self._listen(self._end_at_once)
-
-    def on_predict_start(self, *args: Any) -> None:
-        self._listen(self._end_at_once)
 
     def _agree(self) -> None:
         self._agreed = self.asked
@@ -171,15 +161,16 @@ class StopOnSignal(Callback):
         return f"{signal.Signals(self.asked).name} {text}{_requeue() if requeues else ''}"
 
 
-def _validates_next(trainer: Any, batch_idx: int) -> bool:
+def _validates_next(trainer: Any) -> bool:
     """Whether Lightning may validate after this batch, which is not the epoch's last."""
+    loop = trainer.fit_loop.epoch_loop
     epochs, batches = trainer.check_val_every_n_epoch, trainer.val_check_batch
     if not trainer.enable_validation or (epochs and (trainer.current_epoch + 1) % epochs):
         return False
     if trainer.should_stop or batches is None:  # None where validations come by the clock
         return bool(trainer.should_stop)
     # Without a number of epochs the interval counts batches across epochs.
-    done = batch_idx if epochs else trainer.fit_loop.epoch_loop.total_batch_idx
+    done = loop.batch_idx if epochs else loop.total_batch_idx
     return bool((done + 1) % batches == 0)
 
 

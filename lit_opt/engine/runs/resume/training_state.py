@@ -23,9 +23,7 @@ class RunningScores(Callback):
     def __init__(self) -> None:
         self._loaded: dict[str, Any] = {}
 
-    def on_save_checkpoint(
-        self, trainer: Any, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         for logger in trainer.loggers:
             if hasattr(logger, "flush"):
                 logger.flush()
