@@ -1,5 +1,6 @@
 """Every test works in an empty folder of its own, on one thread, without the environment's runs."""
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,17 @@ def quiet_trainer() -> Callable[..., pl.Trainer]:
         return pl.Trainer(**quiet | options)
 
     return quiet_trainer
+
+
+@pytest.fixture
+def column() -> Callable[..., list[str]]:
+    """`column("runs/a/metrics.csv", "lr")`: the values of a column, empty ones left out."""
+
+    def column(path: str | Path, name: str) -> list[str]:
+        with Path(path).open(newline="") as file:
+            return [row[name] for row in csv.DictReader(file) if row[name]]
+
+    return column
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The average is the formula's, is what is scored and kept, and training does not notice it."""
 
-import csv
 import subprocess
 import sys
 from pathlib import Path
@@ -295,14 +294,6 @@ def test_a_continued_fit_ends_as_the_uninterrupted_one(run, capsys, words):
     equal_ends("b", "whole")
 
 
-def test_a_fit_continued_inside_an_epoch_ends_as_the_uninterrupted_one(run):
-    saves = ["--callbacks+=ModelCheckpoint", "--callbacks.every_n_train_steps=25"]
-    saves += ["--callbacks.dirpath=inside", "--callbacks.save_top_k=-1"]
-    run("fit", "--epochs=2", "--name=whole", "--ema=0.95", *saves)
-    run("fit", "--epochs=2", "--name=b", "--ckpt_path=inside/epoch=1-step=25.ckpt")
-    equal_ends("b", "whole")
-
-
 @pytest.mark.parametrize(("then", "now"), [("null", "0.9"), ("0.9", "null")])
 def test_an_average_can_not_begin_or_end_within_a_run(run, fails, then, now):
     run("fit", "--epochs=1", "--name=a", f"--ema={then}", *FEW)
@@ -322,20 +313,18 @@ def test_the_decay_is_the_checkpoints_unless_given(run, parse, capsys):
     assert [c.decay for c in cli.trainer.callbacks if isinstance(c, EMA)] == [0.7]
 
 
-def test_scores_and_predictions_of_another_process_are_those_of_the_fit(run):
+def test_scores_and_predictions_of_another_process_are_those_of_the_fit(run, column):
     first = run("--epochs=2", "--name=a", "--ema=0.95", "--callbacks+=TestEveryEpoch")
     best = "--ckpt_path=runs/a/checkpoints/best.ckpt"
     again = run("validate", best)
     assert again.scores["val/loss"] == first.scores["val/loss"]
     tested = run("test", best, "--config=runs/a/config.yaml")
     assert tested.scores["test/loss"] == first.scores["test/loss"]
-    with Path("runs/a/metrics.csv").open() as file:
-        row = [row for row in csv.DictReader(file) if row["val/loss"]][-1]
-    assert float(row["val/loss"]) == pytest.approx(first.scores["val/loss"], rel=1e-6)
-    assert float(row["test/loss"]) == pytest.approx(first.scores["test/loss"], rel=1e-6)
+    for name in ("val/loss", "test/loss"):
+        logged = float(column("runs/a/metrics.csv", name)[-1])
+        assert logged == pytest.approx(first.scores[name], rel=1e-6)
     run("predict", best)
-    with Path("runs/a/predictions.csv").open() as file:
-        written = [int(row["pred"]) for row in csv.DictReader(file)]
+    written = [int(pred) for pred in column("runs/a/predictions.csv", "pred")]
     model = first.model.eval()
     model.load_state_dict(state("a", "best")["state_dict"])
     with torch.no_grad():

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -144,13 +143,3 @@ def test_a_device_is_not_asked_for_its_name_before_processes_are_forked(monkeypa
 
     assert name(forks=False) == "name of cuda:0"
     assert name(forks=True) == environment._processor()
-
-
-def test_it_costs_a_tenth_of_a_second_at_most(trainer, repository):
-    (repository / "train.py").write_text("lr = 2\n")
-    times = []
-    for _ in range(3):
-        began = time.perf_counter()
-        record_start(RUN, trainer, 1)
-        times.append(time.perf_counter() - began)
-    assert min(times) < 0.1

@@ -1,14 +1,11 @@
-import csv
-
 import pytest
 import torch
 
 
 @pytest.mark.parametrize(("monitor", "choose"), [("val/loss", min), ("val/acc", max)])
-def test_best_is_the_best_by_the_monitored_metric_and_last_is_the_last(run, monitor, choose):
+def test_best_is_the_best_by_the_metric_and_last_is_the_last(run, column, monitor, choose):
     cli = run("--epochs=5", f"--monitor={monitor}", "--lr=0.03", "--name=a", "--no_test")
-    with (cli.run / "metrics.csv").open() as file:
-        values = [float(row[monitor]) for row in csv.DictReader(file) if row[monitor]]
+    values = [float(value) for value in column(cli.run / "metrics.csv", monitor)]
     best, last = (
         torch.load(f"runs/a/checkpoints/{name}.ckpt", weights_only=True)
         for name in ("best", "last")

@@ -39,6 +39,14 @@ class At(pl.Callback):
             os.kill(os.getpid(), At.number)
 
 
+class BreakTest(pl.Callback):
+    broken = True
+
+    def on_test_start(self, trainer, pl_module):
+        if BreakTest.broken:
+            raise ValueError("out of luck")
+
+
 def go(*words: str) -> int:
     try:
         main([*BASE, *words])
@@ -125,6 +133,20 @@ def test_stopped_at_a_step_of_other_runs(words, step):
 )
 def test_stopped_in_a_validation(words, step):
     assert_resumes(words, step, in_validation=True)
+
+
+def test_a_run_that_stopped_early_and_died_in_its_test_trains_no_further():
+    words = ["--callbacks+=EarlyStopping", "--callbacks.monitor=val/loss", "--callbacks.patience=0"]
+    words += ["--scheduler=null", "--lr=0.05", "--epochs=12"]
+    expected = uninterrupted(words)
+    assert expected["epoch"] < 11
+    BreakTest.broken = True
+    assert go(*words, f"--callbacks+={__name__}.BreakTest") == 1
+    BreakTest.broken = False
+    assert go(*words, f"--callbacks+={__name__}.BreakTest") == 0
+    assert digest() == expected
+    assert go(*words, "--epochs=13") == 0  # another length is a reason to go on
+    assert digest()["epoch"] > expected["epoch"]
 
 
 @pytest.mark.parametrize("words", [["--batch_size=32"], ["--net.hidden=[16]"]])
