@@ -24,9 +24,10 @@ class WritePredictions(BasePredictionWriter):
     def __init__(self, folder: Path) -> None:
         super().__init__(write_interval="batch")
         self.folder = folder
-        self._rows = 0
+        self._file: Any = None
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._rows = 0
         self.folder.mkdir(parents=True, exist_ok=True)
         self._file = self._part(trainer.global_rank).open("w", newline="")
         self._writer = csv.writer(self._file)
@@ -54,6 +55,11 @@ class WritePredictions(BasePredictionWriter):
             merged.replace(self.folder / "predictions.csv")
             for part in parts:
                 part.unlink()
+
+    def on_exception(self, trainer: pl.Trainer, *args: Any) -> None:
+        if self._file:
+            self._file.close()
+            self._part(trainer.global_rank).unlink(missing_ok=True)
 
 
 def _merge(parts: list[Path], path: Path) -> None:

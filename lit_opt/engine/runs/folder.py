@@ -5,7 +5,7 @@ import errno
 import os
 import shutil
 import time
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 from lit_opt.engine.errors import UserError
@@ -33,10 +33,9 @@ def new_run(root: Path, label: str, name: str | None = None) -> Path:
             f"the run {folder} exists already;\n"
             "add --resume to go on with it, choose another --name, or remove it"
         )
-    later = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
-    while folder.exists():  # two runs may start in the same second
-        folder = next(later)
-    return hand_down(folder)
+    numbered = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
+    # Two runs may start in the same second.
+    return hand_down(next(f for f in chain([folder], numbered) if not f.exists()))
 
 
 def run_of_parent() -> Path | None:
