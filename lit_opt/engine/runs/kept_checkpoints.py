@@ -65,6 +65,9 @@ class LastCheckpoint(ModelCheckpoint):
     def on_train_batch_end(self, *args: Any) -> None:
         """It saves after epochs only."""
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Its path is always the same; Lightning would warn where the folder is another one."""
+
 
 def checkpoints(folder: Path, monitor: str | None, mode: str = "min") -> list[ModelCheckpoint]:
     """Callbacks that write `best.ckpt` (first in the list) and `last.ckpt` into `folder`.

@@ -32,7 +32,7 @@ def locked(run: Path) -> Iterator[None]:
         yield
         return
     with file:
-        _lock(file, run)
+        _take(file, run)
         _held.add(file)
         try:
             yield
@@ -44,7 +44,7 @@ def locked(run: Path) -> Iterator[None]:
                     run.rmdir()
 
 
-def _lock(file: FileIO, run: Path) -> None:
+def _take(file: FileIO, run: Path) -> None:
     try:
         import fcntl
 
