@@ -29,16 +29,11 @@ class CSVCurves(Logger):
         self.next_save = 0.0
 
     @property
-    def name(self) -> str:
-        return self.path.parent.name
-
-    @property
-    def version(self) -> str:
-        return ""
-
-    @property
-    def log_dir(self) -> str:
+    def save_dir(self) -> str:
+        """A ModelCheckpoint of the user's writes to `save_dir/name/version/checkpoints`."""
         return str(self.path.parent)
+
+    name = version = ""
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """They are in config.yaml."""

@@ -16,6 +16,12 @@ def test_best_is_the_best_by_the_metric_and_last_is_the_last(run, column, monito
     assert files == {"best.ckpt", "last.ckpt", "previous.ckpt"}
 
 
+def test_a_checkpoint_callback_of_the_user_writes_beside_them(run):
+    cli = run("--epochs=1", "--name=a", "--no_test", "--callbacks+=ModelCheckpoint")
+    files = {str(path.relative_to(cli.run)) for path in cli.run.rglob("*.ckpt")}
+    assert files == {f"checkpoints/{name}.ckpt" for name in ("best", "last", "epoch=0-step=21")}
+
+
 def test_what_is_reported_is_the_best_checkpoints_score(run):
     cli = run("--epochs=5", "--lr=0.03", "--name=a")
     again = run("validate", "--ckpt_path=runs/a/checkpoints/best.ckpt")
