@@ -90,6 +90,8 @@ def assert_resumes(words: list[str], step: int, in_validation: bool = False) -> 
 
 
 PLATEAU = ["--scheduler=ReduceLROnPlateau", "--scheduler.patience=0", "--scheduler.threshold=0.9"]
+STOPS_EARLY = ["--callbacks+=EarlyStopping", "--callbacks.monitor=val/loss"]
+STOPS_EARLY += ["--callbacks.patience=0"]
 ACCUMULATE = ["--accumulate_grad_batches=4"]
 HALF = ["--val_check_interval=0.5"]
 LIMIT = ["--limit_train_batches=8"]
@@ -110,10 +112,12 @@ MORE = [
     (["--scheduler=null", "--callbacks+=HalveWhenStuck"], 30),
     (PLATEAU, 30),
     (PLATEAU, 42),
-    (["--callbacks+=EarlyStopping", "--callbacks.monitor=val/loss", "--callbacks.patience=1"], 30),
+    (STOPS_EARLY, 30),
     (["--val_fraction=0", "--no_test"], 30),
     (["--optimizer=SGD", "--optimizer.momentum=0.9", "--precision=bf16-mixed"], 30),
     (["--check_val_every_n_epoch=2"], 30),
+    (["--val_check_interval=30", "--check_val_every_n_epoch=null"], 29),
+    ([*STOPS_EARLY, "--min_epochs=3", "--lr=0.3"], 50),
 ]
 
 
@@ -136,8 +140,7 @@ def test_stopped_in_a_validation(words, step):
 
 
 def test_a_run_that_stopped_early_and_died_in_its_test_trains_no_further():
-    words = ["--callbacks+=EarlyStopping", "--callbacks.monitor=val/loss", "--callbacks.patience=0"]
-    words += ["--scheduler=null", "--lr=0.05", "--epochs=12"]
+    words = [*STOPS_EARLY, "--scheduler=null", "--lr=0.05", "--epochs=12"]
     expected = uninterrupted(words)
     assert expected["epoch"] < 11
     BreakTest.broken = True
