@@ -116,33 +116,40 @@ def test_killed_after_the_last_step(whole, moment):
     assert_ends_like(whole)
 
 
-# ---- SIGTERM
+# ---- SIGTERM and Ctrl-C
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("moment", "words", "group"),
+    ("number", "status", "moment", "words", "group"),
     [
-        ("step 30", [], False),
-        ("step 30", ["--num_workers=2"], True),
-        ("fit 42", ["--num_workers=2"], True),
-        ("fit 42", [], False),
-        ("epoch 1", [], False),
-        ("end", [], False),
+        (TERM, 143, "step 30", [], False),
+        (TERM, 143, "step 30", ["--num_workers=2"], True),
+        (TERM, 143, "fit 42", ["--num_workers=2"], True),
+        (TERM, 143, "fit 42", [], False),
+        (TERM, 143, "epoch 1", [], False),
+        (TERM, 143, "end", [], False),
+        (INT, 130, "step 30", [], False),
+        (INT, 130, "fit 42", [], False),
     ],
     ids=str,
 )
-def test_sigterm_saves(whole, moment, words, group):
-    stopped = Run(*COMMAND, *words, HOLD=moment).held().send(TERM, group).go().end()
-    assert_told(stopped, 143, "SIGTERM at step", "runs/x/checkpoints/last.ckpt", lines=1)
+def test_a_signal_saves(whole, number, status, moment, words, group):
+    stopped = Run(*COMMAND, *words, HOLD=moment).held().send(number, group).go().end()
+    told = (f"{number.name} at step", "runs/x/checkpoints/last.ckpt")
+    assert_told(stopped, status, *told, lines=1 if number == TERM else 2)
     assert_ends_like(whole, *words)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["start", "sanity 0", "validate 63", "test"])
-def test_sigterm_outside_of_the_training_ends_at_once(whole, moment):
-    stopped = Run(*COMMAND, HOLD=moment).held().send(TERM).go().end()
-    assert_told(stopped, 143, "SIGTERM", lines=1)
+@pytest.mark.parametrize(
+    ("number", "status", "moment"),
+    [(TERM, 143, moment) for moment in ("start", "sanity 0", "validate 63", "test")]
+    + [(INT, 130, moment) for moment in ("sanity 0", "validate 63", "test")],
+)
+def test_a_signal_outside_of_the_training_ends_at_once(whole, number, status, moment):
+    stopped = Run(*COMMAND, HOLD=moment).held().send(number).go().end()
+    assert_told(stopped, status, number.name, lines=1)
     assert_ends_like(whole)
 
 
@@ -159,24 +166,6 @@ def test_sigterm_while_it_starts(whole):
     with subprocess.Popen(command, **start) as process:
         assert process.communicate(timeout=120)[1] == ""
     assert digest() == whole
-
-
-# ---- Ctrl-C
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("moment", ["step 30", "fit 42"])
-def test_ctrl_c_saves(whole, moment):
-    stopped = Run(*COMMAND, HOLD=moment).held().send(INT).go().end()
-    assert_told(stopped, 130, "SIGINT at step", "runs/x/checkpoints/last.ckpt", lines=2)
-    assert_ends_like(whole)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("moment", ["sanity 0", "validate 63", "test"])
-def test_ctrl_c_outside_of_the_training_ends_at_once(moment):
-    stopped = Run(*COMMAND, HOLD=moment).held().send(INT).go().end()
-    assert_told(stopped, 130, "SIGINT", lines=1)
 
 
 @pytest.mark.slow
