@@ -9,7 +9,8 @@ from collections.abc import Iterable
 
 from lit_opt.engine.errors import UserError
 
-PACKAGES = ("torch", "torchvision", "torchmetrics", "lightning", "lit_opt", "sklearn")
+OWN = __name__.partition(".")[0]
+PACKAGES = ("torch", "torchvision", "torchmetrics", "lightning", OWN, "sklearn")
 _allowed = {*PACKAGES, "__main__"}  # the program itself runs already
 
 

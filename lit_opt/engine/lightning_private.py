@@ -53,3 +53,33 @@ def stage_of_test(trainer: Any) -> Iterator[None]:
 
 # ---- the command line: parsers and messages ----
 
+
+def is_of_sigterm(error: BaseException) -> bool:
+    """Whether Lightning left by its own answer to SIGTERM, an exit of status 0.
+
+    Lightning (2.6) does not document the class. Without it such an exit keeps its status.
+    """
+    try:
+        from lightning.pytorch.utilities.exceptions import SIGTERMException
+    except ImportError:
+        return False
+    return isinstance(error, SIGTERMException)
+
+
+def help_with_short_names() -> type:
+    """A formatter of `--help` that shows `--lr, --model.lr` for options with a short name.
+
+    Argparse has no public way to word an option's line. Without `_format_action_invocation`
+    (Python 3.11, jsonargparse 4.53) the full names are shown alone.
+    """
+    import re
+
+    from jsonargparse import DefaultHelpFormatter
+
+    class WithShortNames(DefaultHelpFormatter):
+        def _format_action_invocation(self, action: Any) -> str:
+            text: str = super()._format_action_invocation(action)
+            match = re.match(r"--(trainer|model|data)\.(\w+)( |$)", text)
+            return f"--{match[2]}, {text}" if match else text
+
+    return WithShortNames

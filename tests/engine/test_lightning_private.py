@@ -41,4 +41,3 @@ def test_a_trainer_that_can_not_be_told_stays_as_it_is():
 
 
 # ---- the command line ----
-

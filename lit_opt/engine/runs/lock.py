@@ -42,6 +42,7 @@ def locked(run: Path) -> Iterator[None]:
                 if [path.name for path in run.iterdir()] == [LOCK]:
                     (run / LOCK).unlink()
                     run.rmdir()
+                    run.parent.rmdir()  # which is left, if other runs are in it
 
 
 def _take(file: FileIO, run: Path) -> None:

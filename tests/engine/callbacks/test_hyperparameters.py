@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from conftest import main
 from torch import nn
 
 from lit_opt.engine.callbacks import ChangeHyperparameters, HalveWhenStuck
-from lit_opt.engine.cli.main import main
 
 
 class ChangeOnce(ChangeHyperparameters):
@@ -45,7 +45,7 @@ def test_every_kind_of_change_takes_hold_and_is_logged(run, column, capsys):
     assert callback(cli).sizes == [64, 64, 32, 32]
     assert callback(cli).seen == ChangeOnce.changes
     assert "lr 0.05 -> 0.02" in capsys.readouterr().out
-    assert column(cli.run / "metrics.csv", "hparams/batch_size") == ["32"]
+    assert column(cli.folder / "metrics.csv", "hparams/batch_size") == ["32"]
 
 
 def test_changes_survive_a_resume(run):

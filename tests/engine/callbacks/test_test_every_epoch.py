@@ -1,6 +1,6 @@
 def test_test_scores_are_in_the_curves_and_equal_the_test_command(run, column):
     cli = run("--name=a", "--epochs=2", "--callbacks+=TestEveryEpoch", "--flip=true")
-    scores = column(cli.run / "metrics.csv", "test/acc")
+    scores = column(cli.folder / "metrics.csv", "test/acc")
     assert len(scores) == 2
     test = run("test", "--ckpt_path", "runs/a/checkpoints/last.ckpt")
     assert abs(test.scores["test/acc"] - float(scores[-1])) < 1e-6

@@ -13,10 +13,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, main
 from test_checkpoint_file import Code, names
 
-from lit_opt.engine.cli.main import main
 from lit_opt.engine.runs.checkpoint_file import fault, newest_valid
 from lit_opt.module import LitModule
 

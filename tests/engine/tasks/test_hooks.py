@@ -2,8 +2,8 @@
 
 import lightning.pytorch as pl
 import pytest
+from conftest import main
 
-from lit_opt.engine.cli.main import main
 from lit_opt.engine.tasks.hooks import STEP_HOOKS
 from lit_opt.module import LitModule
 
@@ -33,5 +33,5 @@ def test_lightning_skips_a_hook_that_is_none(name, monkeypatch, tmp_path):
 def test_overridden_hooks_are_called_in_every_step(tmp_path):
     words = ["fit", "--epochs", "2", "--default_root_dir", str(tmp_path)]
     words.append(f"--callbacks+={__name__}.Counts")
-    cli = main(words, model_class=CountsToo, allow=[__name__])
+    cli = main(words, model=CountsToo, allow=[__name__])
     assert Counts.seen == cli.model.seen == cli.trainer.global_step == 42

@@ -7,8 +7,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import pytest
 import torch
-
-from lit_opt.engine.cli.main import main
+from conftest import main
 
 BASE = [
     "--name=x",
