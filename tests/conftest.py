@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 
@@ -22,6 +23,15 @@ def _alone(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     for variable in ("LIT_OPT_RUN", "PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
         monkeypatch.delenv(variable, raising=False)
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def quiet_trainer() -> Callable[..., pl.Trainer]:
+    """A Trainer on the CPU that prints, logs and saves nothing, unless an option says so."""
+    quiet: dict[str, Any] = {"accelerator": "cpu", "logger": False}
+    quiet |= {"enable_checkpointing": False, "enable_progress_bar": False}
+    quiet |= {"enable_model_summary": False}
+    return lambda **options: pl.Trainer(**quiet | options)
 
 
 @pytest.fixture

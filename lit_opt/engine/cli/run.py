@@ -12,6 +12,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lit_opt.datamodule import ImageData
+from lit_opt.engine.callbacks.steps_per_execution import StepsPerExecution
 from lit_opt.engine.cli.arguments import expand_flags
 from lit_opt.engine.cli.callbacks_of_commands import own_callbacks, own_loggers
 from lit_opt.engine.cli.config_layers import (
@@ -211,7 +212,13 @@ class LitCLI(LightningCLI):
         self.kept = self._kept(given)
         own = own_callbacks(str(self.subcommand), given, self.run, self._get(self.config, "ema"))
         trainer: Trainer = super().instantiate_trainer(
-            callbacks=[*(given.callbacks or []), *own, *self.kept, self.stop],
+            callbacks=[
+                StepsPerExecution(self.datamodule.hparams["steps_per_execution"]),
+                *(given.callbacks or []),
+                *own,
+                *self.kept,
+                self.stop,
+            ],
             logger=own_loggers(str(self.subcommand), given, self.run, self.resumed_step),
             profiler=given.profiler or (None if given.barebones else NoProfiler()),
             default_root_dir=str(self.run or root),
