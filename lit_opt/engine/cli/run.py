@@ -213,7 +213,7 @@ class LitCLI(LightningCLI):
         own = own_callbacks(str(self.subcommand), given, self.run, self._get(self.config, "ema"))
         trainer: Trainer = super().instantiate_trainer(
             callbacks=[
-                StepsPerExecution(self.datamodule.hparams["steps_per_execution"]),
+                *([StepsPerExecution()] if self.datamodule.hp.steps_per_execution > 1 else []),
                 *(given.callbacks or []),
                 *own,
                 *self.kept,

@@ -27,6 +27,7 @@ SIZES = {
     "samples": "a training set of",
     "group": "--steps_per_execution",
 }
+GROUP = "group"  # must not change at all: Lightning's own counts are in groups
 
 
 class Batches(Dataset[XY]):
@@ -174,17 +175,18 @@ class LazyLoader(DataLoader[XY]):
 
     def _first_batch(self) -> int:
         state, self._resumed = self._resumed, None
-        if state is None or state["epoch"] != self.sampler.epoch:
+        if state is None:
             return 0
-        now = self.state_dict()
+        now, inside = self.state_dict(), state["epoch"] == self.sampler.epoch
         for key, flag in SIZES.items():
-            if state[key] != now[key]:
+            if state[key] != now[key] and (inside or key == GROUP):
+                where = f"inside epoch {state['epoch'] + 1}, " if inside else ""
                 raise UserError(
-                    f"the checkpoint was written inside epoch {state['epoch'] + 1}, with {flag} "
-                    f"{state[key]}; now it is {now[key]}.\n"
-                    f"Continue with {state[key]}; only between epochs can it change"
+                    f"the checkpoint was written {where}with {flag} {state[key]}; now it is "
+                    f"{now[key]}.\nContinue with {state[key]}"
+                    + ("; only between epochs can it change" if key != GROUP else "")
                 )
-        return state["batch"]
+        return state["batch"] if inside else 0
 
     def state_dict(self) -> dict[str, int]:
         return {
