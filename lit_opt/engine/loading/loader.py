@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,10 +38,6 @@ class Batches(Dataset[XY]):
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    def __getitem__(self, index: int) -> XY:
-        row = self.rows[index]
-        return self.x[row], self.y[row]
 
     def __getitems__(self, indices: list[int] | Tensor) -> XY:
         # index_select takes an eighth of the time of x[rows].
@@ -110,26 +105,6 @@ class LazyLoader(DataLoader[XY]):
     group = 1  # batches in a `Group`; with 1 the loader gives the batches themselves
     batch = 0  # of the epoch, handed over so far
     _resumed: dict[str, int] | None = None
-
-    @classmethod
-    def of(
-        cls, data: Batches, batch_size: int, shuffle: bool, trainer: Any = None, workers: int = 0
-    ) -> LazyLoader:
-        """This process's batches of `data`: its share, seeded as the run is."""
-        world_size, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
-        on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
-        seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # set by seed_everything
-        return cls(
-            data,
-            batch_size=batch_size,
-            sampler=EpochSampler(data, world_size, rank, shuffle, seed),
-            collate_fn=whole_batch,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=on_gpu and not data.x.is_cuda,
-            # Each iter() draws a number; from torch's own generator it would change dropout.
-            generator=torch.Generator(),
-        )
 
     def __len__(self) -> int:
         return ceil(self.steps / self.group)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from lit_opt.engine.loading.checks import check_source_fits, check_split
-from lit_opt.engine.loading.loader import XY, Batches, LazyLoader
+from lit_opt.engine.loading.loader import XY, Batches, EpochSampler, LazyLoader, whole_batch
 from lit_opt.engine.loading.source import Source
 
 
@@ -123,15 +124,29 @@ class SourceData(LightningDataModule):
     # ---- loading ----
 
     def loader(self, split: str, batch_size: int, shuffle: bool = False) -> LazyLoader:
-        """Batches of `splits[split]`; the shuffled ones are those of the training.
+        """This process's batches of `splits[split]`; the shuffled ones are those of the training.
 
         On a GPU the split lies there as a whole if it fits and no workers are asked for.
         """
-        data = self.splits[split]
-        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        if device.type == "cuda" and self.num_workers == 0:
+        data, workers = self.splits[split], self.num_workers
+        world_size, rank, device = 1, 0, torch.device("cpu")
+        if self.trainer is not None:
+            world_size, rank = self.trainer.world_size, self.trainer.global_rank
+            device = self.trainer.strategy.root_device
+        if device.type == "cuda" and workers == 0:
             data = self._on_gpu(data, device)
-        loader = LazyLoader.of(data, batch_size, shuffle, self.trainer, self.num_workers)
+        seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # set by seed_everything
+        loader = LazyLoader(
+            data,
+            batch_size=batch_size,
+            sampler=EpochSampler(data, world_size, rank, shuffle, seed),
+            collate_fn=whole_batch,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=device.type == "cuda" and not data.x.is_cuda,
+            # Each iter() draws a number; from torch's own generator it would change dropout.
+            generator=torch.Generator(),
+        )
         if shuffle:
             self._feeding = loader
             if self._position:
