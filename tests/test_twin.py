@@ -87,7 +87,7 @@ def normalised_splits(data: ImageData) -> list[tuple[Tensor, Tensor]]:
     """The splits as plain tensors; mean and std of the training split, computed by hand."""
     data.setup("fit")
     data.setup("test")
-    raw = [data._splits[name] for name in ("train", "val", "test")]
+    raw = [data.splits[name] for name in ("train", "val", "test")]
     pairs = [split[torch.arange(len(split))] for split in raw]
     train = pairs[0][0].double() / 255
     mean, std = train.mean(), train.std(correction=0)

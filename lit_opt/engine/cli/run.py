@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lit_opt.engine.callbacks.stage import StageAtException
+from lit_opt.engine.callbacks.steps_per_execution import StepsPerExecution
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.config_layers import (
     checkpoint_layer,
@@ -182,10 +183,19 @@ def _run_of(
         monitor = model.hparams["monitor"]
         mode = better(model.val_scores, monitor)
         kept = checkpoints(folder / "checkpoints", monitor if validates else None, mode)
+    steps = data.hparams.get("steps_per_execution", 1)
     own = own_callbacks(line.command, given, folder, config.ema)
+    further = [StepsPerExecution(steps), *further]
     arguments = {
         **given,
-        "callbacks": [*further, *(given.callbacks or []), *own, *kept, stop],
+        "callbacks": [
+            StepsPerExecution(steps),
+            *further,
+            *(given.callbacks or []),
+            *own,
+            *kept,
+            stop,
+        ],
         "logger": own_loggers(line.command, given, folder, _resumed_step(line, config)),
         "plugins": plugins,
         "profiler": given.profiler or (None if given.barebones else NoProfiler()),

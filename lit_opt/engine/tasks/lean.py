@@ -16,9 +16,8 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from lit_opt.engine.loading.loader import Batch, Group
+from lit_opt.engine.optim.planned_steps import planned_steps
 from lit_opt.engine.optim.schedulers import finished
-from lit_opt.engine.tasks.fused import check_group, planned_steps, run_early_steps
 from lit_opt.engine.tasks.raw_step import take_step
 
 
@@ -76,13 +75,6 @@ class LeanModule(pl.LightningModule):
     def planned_steps(self) -> float:
         """All optimizer steps of the training, infinite where it has no end."""
         return planned_steps(self.trainer)
-
-    def begin_group(self, group: Group) -> Batch:
-        """Trains on all batches of a group but the last, which it returns."""
-        optimizer_step = type(self).optimizer_step is LeanModule.optimizer_step
-        plain = optimizer_step and _is_plain(self.trainer, self, self.trainer.optimizers[0])
-        check_group(self.trainer, plain)
-        return run_early_steps(self.trainer, self, group)
 
     def optimizer_zero_grad(
         self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer

@@ -11,8 +11,8 @@ from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLR
 
 from lit_opt.engine.callbacks.ema import check_average
 from lit_opt.engine.optim.by_name import parse
+from lit_opt.engine.optim.planned_steps import planned_steps
 from lit_opt.engine.optim.schedulers import build_optimizer, scale_lr
-from lit_opt.engine.tasks.fused import planned_steps
 
 BASES = {"optimizer": Optimizer, "scheduler": LRScheduler}
 OF_SCHEDULE = {"lr", "scheduler", "scheduler_interval", "warmup"}
