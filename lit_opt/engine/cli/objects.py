@@ -73,7 +73,7 @@ def check_weights(model: LightningModule, weights: dict[str, torch.Tensor]) -> N
         wrong += [f"{name} is in the checkpoint only" for name in weights.keys() - own.keys()]
     if wrong:
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        raise UserError(f"the checkpoint's weights do not fit --net:\n{wrong[0]}{more}")
+        raise UserError(f"the checkpoint's weights do not fit --net: {wrong[0]}{more}")
 
 
 def check_accelerator(accelerator: Any) -> None:

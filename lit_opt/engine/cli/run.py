@@ -183,19 +183,12 @@ def _run_of(
         monitor = model.hparams["monitor"]
         mode = better(model.val_scores, monitor)
         kept = checkpoints(folder / "checkpoints", monitor if validates else None, mode)
-    steps = data.hparams.get("steps_per_execution", 1)
     own = own_callbacks(line.command, given, folder, config.ema)
-    further = [StepsPerExecution(steps), *further]
+    if data.hparams.get("steps_per_execution", 1) > 1:
+        further = [StepsPerExecution(), *further]
     arguments = {
         **given,
-        "callbacks": [
-            StepsPerExecution(steps),
-            *further,
-            *(given.callbacks or []),
-            *own,
-            *kept,
-            stop,
-        ],
+        "callbacks": [*further, *(given.callbacks or []), *own, *kept, stop],
         "logger": own_loggers(line.command, given, folder, _resumed_step(line, config)),
         "plugins": plugins,
         "profiler": given.profiler or (None if given.barebones else NoProfiler()),

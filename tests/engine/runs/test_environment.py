@@ -52,7 +52,7 @@ def diff_of(start: dict[str, Any]) -> str:
 
 
 def test_a_run_tells_with_what_it_was_started(run):
-    [start] = starts(run("--epochs=1", "--no_test", "--seed=7", "--name=a").run)
+    [start] = starts(run("--epochs=1", "--no_test", "--seed=7", "--name=a").folder)
     age = datetime.now(UTC) - datetime.fromisoformat(start["date"])
     assert 0 <= age.total_seconds() < 60
     assert start["command"] == sys.argv
