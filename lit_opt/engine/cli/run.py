@@ -73,7 +73,7 @@ def run(program: "Program", words: list[str]) -> Run:
         implied = data_layer(peeked, config.model.net)
         line.layers.insert(0, implied)
         config = line.parse(last=True)
-        if folder and line.command == "fit":
+        if folder and line.command == "fit" and config.resume:
             _leave_if_finished(folder, config)
 
         built = Objects(line, config)
