@@ -117,7 +117,7 @@ class SourceData(LightningDataModule):
 
     def share(self, other: SourceData) -> None:
         """Takes over what another instance of the same arguments has read already."""
-        for key in ("_train", "in_shape", "num_classes"):
+        for key in ("_prepared", "_train", "in_shape", "num_classes"):
             if key in vars(other):
                 vars(self)[key] = vars(other)[key]
 
