@@ -87,8 +87,7 @@ class ImageData(SourceData):
     def _cut_training_set(self) -> None:
         """Validation samples are the training set's; which ones depends on `split_seed` alone."""
         hp, train, own = self.hp, self.read("train"), self.read_own_validation()
-        names = ("flip", "crop_padding", "erasing", "mixup", "cutmix")
-        check_images(self.where("train"), train.x, {name: hp[name] for name in names})
+        check_images(self.where("train"), train.x, hp)
         fraction = 0.0 if own else hp.val_fraction
         train_rows, val_rows = split_indices(train.y, fraction, hp.split_seed)
         check_cut(fraction, len(train), len(val_rows))

@@ -86,12 +86,13 @@ def check_source_fits(
         )
 
 
-def check_images(where: str, x: Tensor, augmentations: Mapping[str, Any]) -> None:
-    """No augmentation is asked for where x, float (N, F), is a table."""
-    if x.ndim == 2 and any(augmentations.values()):
+def check_images(where: str, x: Tensor, values: Mapping[str, Any]) -> None:
+    """No hyperparameter asks for an augmentation where x, float (N, F), is a table."""
+    asked = any(values[key] for key in ("flip", "crop_padding", "erasing", "mixup", "cutmix"))
+    if x.ndim == 2 and asked:
         raise UserError(
             f"{where} is a table, its samples have shape {tuple(x.shape[1:])};\n"
-            f"{', '.join(augmentations)} need images: unset them"
+            "flip, crop_padding, erasing, mixup and cutmix need images: unset them"
         )
 
 

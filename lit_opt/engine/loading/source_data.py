@@ -108,16 +108,9 @@ class SourceData(LightningDataModule):
         self.prepare_data()
         return self._train
 
-    def as_precision(self, x: Tensor, y: Tensor) -> XY:
-        """A batch in the precision of the net; Lightning converts it while x is not a float yet."""
-        if self.trainer is None:
-            return x, y
-        converted: XY = self.trainer.precision_plugin.convert_input((x, y))
-        return converted
-
     def share(self, other: SourceData) -> None:
         """Takes over what another instance of the same arguments has read already."""
-        for key in ("_train", "in_shape", "num_classes"):
+        for key in ("_prepared", "_train", "in_shape", "num_classes"):
             if key in vars(other):
                 vars(self)[key] = vars(other)[key]
 
@@ -164,6 +157,13 @@ class SourceData(LightningDataModule):
                 self._copies[id(tensor)] = tensor.to(device)
         x, y = self._copies[id(data.x)], self._copies[id(data.y)]
         return Batches(x, y, data.rows.to(device))
+
+    def as_precision(self, x: Tensor, y: Tensor) -> XY:
+        """A batch in the precision of the net; Lightning converts it while x is not a float yet."""
+        if self.trainer is None:
+            return x, y
+        converted: XY = self.trainer.precision_plugin.convert_input((x, y))
+        return converted
 
     # Lightning restores a loader's own state only if nobody has asked for the loader before.
 
