@@ -12,20 +12,19 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from lit_opt.engine.errors import UserError
+from lit_opt.engine.lightning_private import object_arguments
 from lit_opt.engine.loading.augment import mix, random_crop, random_erase, random_flip
 from lit_opt.engine.loading.checks import check_fit, check_number, check_split
 from lit_opt.engine.loading.loader import (
     Batch,
     Batches,
     EpochSampler,
-    Group,
     LazyLoader,
     as_is,
     ignore_signals,
 )
 from lit_opt.engine.loading.normalize import Normalize
 from lit_opt.engine.loading.split import split_indices
-from lit_opt.engine.tasks.hparams import objects
 from lit_opt.sources import Digits, Source
 
 
@@ -80,7 +79,7 @@ class ImageData(LightningDataModule):
         check_number("cutmix", cutmix, 0)
         check_number("num_workers", num_workers, 0)
         check_number("steps_per_execution", steps_per_execution, 1)
-        self.save_hyperparameters(ignore=objects("dataset"))
+        self.save_hyperparameters(ignore=object_arguments("dataset"))
         self.source = dataset or Digits()
         self.data_dir = Path(data_dir).expanduser()
         self.batch_size = batch_size
@@ -260,13 +259,6 @@ class ImageData(LightningDataModule):
         return Batches(x, y, data.rows.to(device))
 
     # Every step; `on_after_batch_transfer` on the device.
-
-    def on_before_batch_transfer(self, batch: Batch | Group, dataloader_idx: int) -> Batch:
-        if not isinstance(batch, Group):
-            return batch
-        module: Any = self.trainer and self.trainer.lightning_module
-        last: Batch = module.begin_group(batch)
-        return last
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         x, y = batch

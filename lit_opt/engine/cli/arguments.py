@@ -17,7 +17,7 @@ from jsonargparse import get_loader
 
 from lit_opt.engine.cli.options import Options, is_flag
 from lit_opt.engine.errors import UserError
-from lit_opt.engine.optim.names import nearest, plain
+from lit_opt.engine.optim.name_matching import comparable, nearest
 
 # Options whose value may be the bare name of a class, and the module that has it.
 CLASSES = {
@@ -137,9 +137,9 @@ def expand_class(name: str, value: Any) -> Any:
 
 def find_class(option: str, wanted: str) -> str:
     """Import path of the class that `wanted` names, whatever its case: `nll`, `cross_entropy`."""
-    known = {plain(name): path for home in CLASSES[option] for name, path in classes_in(home)}
-    if plain(wanted) in known:
-        return known[plain(wanted)]
+    known = {comparable(name): path for home in CLASSES[option] for name, path in classes_in(home)}
+    if comparable(wanted) in known:
+        return known[comparable(wanted)]
     near = nearest(wanted, [path.rpartition(".")[2] for path in known.values()])
     hint = f"did you mean {' or '.join(near)}?" if near else ""
     raise UserError(

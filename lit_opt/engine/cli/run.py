@@ -25,6 +25,8 @@ from lit_opt.engine.cli.memory import full_memory_told
 from lit_opt.engine.cli.messages import HelpFormatter, short_error
 from lit_opt.engine.cli.options import COMMANDS, Options, split_command
 from lit_opt.engine.errors import RunError, Stopped, UserError
+from lit_opt.engine.lightning_private import hide_idle_hooks
+from lit_opt.engine.optim.plan import Plan
 from lit_opt.engine.runs.atomic_file import write_text
 from lit_opt.engine.runs.checkpoint_file import LAST, load, newest_valid, resume_point, use_safe_io
 from lit_opt.engine.runs.environment import record_start
@@ -35,9 +37,8 @@ from lit_opt.engine.runs.resume.signals import StopOnSignal
 from lit_opt.engine.runs.resume.which_run import changes, is_finished, mark_finished, run_to_resume
 from lit_opt.engine.runs.scores import error_line, save_scores
 from lit_opt.engine.runs.slurm import nothing_unasked
-from lit_opt.engine.tasks.hooks import hide_idle_hooks
-from lit_opt.engine.tasks.lean import NoProfiler
-from lit_opt.engine.tasks.net_check import check_fit, check_loss
+from lit_opt.engine.tasks.net_check import check_loss, check_net
+from lit_opt.engine.tasks.short_step import NoProfiler
 from lit_opt.module import LitModule
 
 DEFAULTS = {
@@ -187,8 +188,8 @@ class LitCLI(LightningCLI):
     def after_instantiate_classes(self) -> None:
         """What can be wrong is found before a run folder is made."""
         check_loss(self.model.loss.loss, self.datamodule.source.regression)
-        check_fit(self.model.net, self.datamodule.in_shape, self.datamodule.num_classes)
-        _, schedulers = self.model.optimizers_for(total_steps=1000, max_epochs=10)
+        check_net(self.model.net, self.datamodule.in_shape, self.datamodule.num_classes)
+        _, schedulers = self.model.optimizers_for(Plan(1000, 10))
         plateau = any(isinstance(s["scheduler"], ReduceLROnPlateau) for s in schedulers)
         if plateau and not self.validates:
             raise UserError("ReduceLROnPlateau needs a validation; set --val_fraction above 0")

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.runs.atomic_file import write_aside
 from lit_opt.engine.runs.checkpoint_file import fault, warn
-from lit_opt.engine.tasks.metrics import better
+from lit_opt.engine.tasks.metrics import better_direction
 from lit_opt.module import LitModule
 
 
@@ -74,7 +74,7 @@ def checkpoints(folder: Path, model: LitModule, has_validation: bool) -> list[Mo
         folder,
         filename="best",
         monitor=monitor,
-        mode=better(model.val_scores, monitor),
+        mode=better_direction(model.val_scores, monitor),
         auto_insert_metric_name=False,
         enable_version_counter=False,
     )

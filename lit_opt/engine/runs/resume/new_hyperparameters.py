@@ -11,8 +11,9 @@ from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLR
 
 from lit_opt.engine.callbacks.ema import continue_without
 from lit_opt.engine.optim.by_name import parse
-from lit_opt.engine.optim.schedulers import build_optimizer, scale_lr
-from lit_opt.engine.tasks.fused import planned_steps
+from lit_opt.engine.optim.optimizers import build_optimizer
+from lit_opt.engine.optim.plan import plan_of
+from lit_opt.engine.optim.schedulers import scale_lr
 
 BASES = {"optimizer": Optimizer, "scheduler": LRScheduler}
 SCHEDULE = ("lr", "scheduler", "scheduler_interval", "warmup")
@@ -53,7 +54,7 @@ class NewHyperparametersWin(Callback):
             checkpoint["lr_schedulers"] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self._plan = planned_steps(trainer)
+        self._plan = plan_of(trainer).total_steps
         old, new = self._old, pl_module.hparams
         if old is None:
             return
@@ -93,8 +94,7 @@ def _argument_changes(
 
 def _reschedule(trainer: Any, module: Any, old: Mapping[str, Any]) -> None:
     """Brings the schedule as planned now to the current step, on a copy of the optimizer."""
-    planned = planned_steps(trainer)
-    optimizers, configs = module.optimizers_for(planned, trainer.max_epochs)
+    optimizers, configs = module.optimizers_for(plan_of(trainer))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # schedulers without optimizer steps
         for config in configs:
