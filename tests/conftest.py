@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 
@@ -22,6 +23,18 @@ def _alone(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     for variable in ("LIT_OPT_RUN", "PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
         monkeypatch.delenv(variable, raising=False)
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def quiet_trainer() -> Callable[..., pl.Trainer]:
+    """`quiet_trainer(max_epochs=2)`: a Trainer on the CPU that prints and writes nothing."""
+
+    def quiet_trainer(**options: Any) -> pl.Trainer:
+        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        quiet |= {"enable_model_summary": False, "accelerator": "cpu", "max_epochs": 1}
+        return pl.Trainer(**quiet | options)
+
+    return quiet_trainer
 
 
 @pytest.fixture

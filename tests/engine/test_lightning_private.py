@@ -10,4 +10,3 @@
 
 
 # ---- the command line ----
-

@@ -93,12 +93,11 @@ class StopAtNonFinite(Callback):
     def _stop_at_inputs(self, trainer: Any, place: str) -> None:
         what = "the batch"
         if self._each_step:  # the batch is still there, and finite numbers may have an infinite sum
-            rows = {k: ~x.isfinite().flatten(1).all(1) for k, x in _floats(self._batch).items()}
-            rows = {k: bad.nonzero().flatten()[:5].tolist() for k, bad in rows.items() if bad.any()}
-            if not rows:
+            rows = {name: _bad_rows(part) for name, part in _floats(self._batch).items()}
+            name = next(filter(rows.get, rows), None)
+            if name is None:
                 return
-            name, bad = next(iter(rows.items()))
-            what = f"{name} of the batch's samples {', '.join(map(str, bad))}"
+            what = f"{name} of the batch's samples {', '.join(map(str, rows[name][:5]))}"
         _stop_run(
             trainer,
             f"{what} is nan or inf at {place}\n"
@@ -175,6 +174,12 @@ def _floats(batch: Any) -> dict[str, Tensor]:
     """The float tensors of a batch (x, y); none of one of another form."""
     pairs = zip("xy", batch, strict=True) if _is_pair(batch) else ()
     return {k: t for k, t in pairs if isinstance(t, Tensor) and t.is_floating_point()}
+
+
+def _bad_rows(part: Tensor) -> list[int]:
+    """The samples of `part` (B, …) that hold a nan or inf."""
+    rows: list[int] = (~part.isfinite()).reshape(len(part), -1).any(1).nonzero().flatten().tolist()
+    return rows
 
 
 def _lr(trainer: Any) -> str:
