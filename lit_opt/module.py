@@ -8,19 +8,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from lit_opt.engine.optim.schedulers import build_optimizer, build_schedulers
-from lit_opt.engine.tasks.hparams import objects
-from lit_opt.engine.tasks.lean import LeanModule
+from lit_opt.engine.lightning_private import object_arguments
+from lit_opt.engine.optim.optimizers import build_optimizer
+from lit_opt.engine.optim.plan import Plan, plan_of
+from lit_opt.engine.optim.schedulers import build_schedulers
 from lit_opt.engine.tasks.loss_on_logits import OnLogits
-from lit_opt.engine.tasks.metrics import Accuracy, MeanLoss, Scores, better
+from lit_opt.engine.tasks.metrics import Accuracy, MeanLoss, Scores, better_direction
+from lit_opt.engine.tasks.short_step import ShortStepModule
 
-Batch = tuple[Tensor, Tensor]  # the batch contract is in lit_opt/data/__init__.py
 
-
-class LitModule(LeanModule):
+class LitModule(ShortStepModule):
     """One net with its loss, metrics, optimizer and scheduler; classification and regression alike.
 
-    To change what happens to a batch, subclass and override `._step()`.
+    To change what happens to a batch, subclass and override `step()`.
 
     Args:
         net: Maps x (B, C, H, W) to logits (B, num_classes); of lit_opt.models, or a class path.
@@ -28,8 +28,7 @@ class LitModule(LeanModule):
         metrics: torchmetrics by name; each gives train/NAME, val/NAME and test/NAME. Default: acc.
         optimizer: An optimizer of torch.optim by name, its arguments as --optimizer.KEY.
         lr: Learning rate, whatever the optimizer; the peak where a scheduler moves it.
-        scheduler: One of torch.optim.lr_scheduler by name, its arguments as --scheduler.KEY; the
-            horizon (total_steps, T_max, …) is the planned number of steps.
+        scheduler: One of torch.optim.lr_scheduler, fitted to the run; arguments: --scheduler.KEY.
         scheduler_interval: Unit in which the scheduler counts. Default: as it suits the scheduler.
         warmup: Fraction of all optimizer steps over which lr rises linearly from 0, in [0, 1).
         monitor: Validation metric that selects the best checkpoint and drives ReduceLROnPlateau.
@@ -48,10 +47,9 @@ class LitModule(LeanModule):
         monitor: str = "val/loss",
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore=objects("net", "loss", "metrics"))
-        self.net = net
+        self.save_hyperparameters(ignore=object_arguments("net", "loss", "metrics"))
+        self.net, self.lr = net, lr
         self.loss = OnLogits(loss)
-        self.lr = lr
         metrics = {"acc": Accuracy()} if metrics is None else metrics
         metrics = {"loss": MeanLoss(self.loss.is_sum), **metrics}
         self.train_scores = Scores(deepcopy(metrics), prefix="train/")
@@ -61,56 +59,47 @@ class LitModule(LeanModule):
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
 
-    def _step(self, batch: Batch, scores: Scores) -> Tensor:
-        x, y = batch
-        outputs = self(x)  # (B, num_classes)
-        loss = self.loss(outputs, y)  # ()
-        scores.update(loss=loss, preds=outputs, target=y)
+    def step(self, batch: tuple[Tensor, Tensor], scores: Scores) -> Tensor:
+        """The loss () of a batch, in training, validation and test; `scores` counts it."""
+        x, y = batch  # what they hold is stated in lit_opt/datamodule.py
+        logits = self(x)  # (B, C, H, W) -> (B, num_classes)
+        loss = self.loss(logits, y)  # ()
+        scores.update(loss=loss, preds=logits, target=y)
         return loss
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self._step(batch, self.train_scores)
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return self.step(batch, self.train_scores)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._step(batch, self.val_scores)
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self.step(batch, self.val_scores)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._step(batch, self.test_scores)
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self.step(batch, self.test_scores)
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        x, _ = batch
-        return self(x)
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return self(batch[0])
 
     def on_train_epoch_end(self) -> None:
-        self._log_scores(self.train_scores)
+        self.log_scores(self.train_scores)
 
     def on_validation_epoch_end(self) -> None:
-        self._log_scores(self.val_scores)
+        self.log_scores(self.val_scores)
 
     def on_test_epoch_end(self) -> None:
-        self._log_scores(self.test_scores)
+        self.log_scores(self.test_scores)
 
-    def _log_scores(self, scores: Scores) -> None:
+    def log_scores(self, scores: Scores) -> None:
         self.log_dict(scores.compute())
         scores.reset()
 
     def configure_optimizers(self) -> Any:
-        return self.optimizers_for(self.planned_steps, self.trainer.max_epochs or -1)
+        return self.optimizers_for(plan_of(self.trainer))
 
-    def optimizers_for(self, total_steps: float, max_epochs: int) -> Any:
-        """The optimizer, and the scheduler for a training of `total_steps` optimizer steps."""
+    def optimizers_for(self, plan: Plan) -> Any:
+        """The optimizer, and the schedulers for a training of that length."""
         hp: Any = self.hparams
-        optimizer = build_optimizer(hp.optimizer, self, self.lr, self.may_fuse)
-        schedulers = build_schedulers(
-            hp.scheduler,
-            optimizer,
-            self.lr,
-            total_steps,
-            max_epochs,
-            hp.warmup,
-            hp.monitor,
-            hp.scheduler_interval,
-            better(self.val_scores, hp.monitor),
-            self.validate_every,
+        optimizer = build_optimizer(hp.optimizer, self, self.lr, plan.may_fuse)
+        mode = better_direction(self.val_scores, hp.monitor)
+        return [optimizer], build_schedulers(
+            hp.scheduler, optimizer, plan, hp.warmup, hp.scheduler_interval, hp.monitor, mode
         )
-        return [optimizer], schedulers

@@ -12,9 +12,61 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import lightning
+import lightning.pytorch as pl
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric
 
 # ---- the step: what the training step goes through ----
+
+STEP_HOOKS = (
+    "on_train_batch_start",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_train_batch_end",
+)
+
+
+def hide_idle_hooks(trainer: Any, module: pl.LightningModule) -> None:
+    """Sets the hooks of a step to None in callbacks and a module that don't override them.
+
+    Lightning calls each hook of each owner in every step, empty or not, and has no public way to
+    leave some out; that it passes over one that is None is not documented. It saves 4 % of the
+    MLP's step at batch 64. Lightning 2.6; in any other version nothing is hidden.
+    """
+    if not lightning.__version__.startswith("2.6."):
+        return
+    owners = [(callback, pl.Callback) for callback in trainer.callbacks]
+    for owner, base in [*owners, (module, pl.LightningModule)]:
+        for hook in STEP_HOOKS:
+            if not is_overridden(hook, owner, base):
+                setattr(owner, hook, None)
+
+
+class QuickHookName:
+    """A base class of a LightningModule that sets `_current_fx_name` past nn.Module's tables.
+
+    Lightning notes there, dozens of times a step, which hook it calls; nn.Module looks each time
+    whether the value is a parameter, buffer or module. It saves 2.8 % of the MLP's step at batch
+    64. Lightning 2.6; where it uses the name no more, nothing is different from nn.Module.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
+
+def schedulers_within(scheduler: LRScheduler) -> list[LRScheduler]:
+    """The schedulers that torch's SequentialLR or ChainedScheduler is made of, in their order.
+
+    Torch has no public name for `_schedulers` (since 1.10). Without it a schedule behind a warm-up
+    does not stop in a run that became longer, and does not follow a change of lr.
+    """
+    return list(getattr(scheduler, "_schedulers", []))
 
 
 # ---- loading: what a loader does ----

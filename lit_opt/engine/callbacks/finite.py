@@ -1,4 +1,4 @@
-"""Stops a run whose numbers have become nan or infinite before they reach weights or files."""
+"""Stops a run whose numbers have become nan or infinite before they reach a file."""
 
 import math
 from collections.abc import Mapping
@@ -10,90 +10,106 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.optim import LBFGS
 
-from lit_opt.engine.callbacks.latch import Latch
 from lit_opt.engine.errors import RunError
 
-READ_EVERY = 50  # losses, after which the latch is read at the next batch
-Place = tuple[int, int, int, Any]  # step, epoch, batch, each counted from 1, and lr
+READ_EVERY = 50  # losses after which the history is read at the next batch
 
 
 class StopAtNonFinite(Callback):
     """Stops a fit at the first batch (x, y) or loss that is nan or infinite; raises `RunError`.
 
-    On a CPU both are looked at in every step, before the update. On a GPU the updates are voided on
-    the device from that step on (`lit_opt/latch.py`), and it is named when the device is waited for
-    anyway: at a validation, a checkpoint, the end of an epoch; after 50 steps at the latest.
+    One process on a CPU looks at both in every step, before the update is made. Elsewhere reading a
+    number would make the host wait: losses and sums of the inputs are kept on the device and read
+    every 50 steps, before a validation, at the end of an epoch and before a checkpoint is written.
+    All processes read at the same steps and stop together.
 
     A finite loss can have infinite gradients, and a bad batch spoils running means before its loss
-    is known. So all that a checkpoint would hold is looked at before it is written, and before a
-    validation.
+    is known. So weights, buffers and the state of the optimizer are looked at before a validation
+    and before a checkpoint is written. Checkpoints written earlier stay as they are.
 
-    Let pass are gradients that a GradScaler skips and infinite losses that the line search of LBFGS
-    tries. A batch of another form than (x, y) shows in its loss only.
+    Gradients that a GradScaler skips and infinite losses that the line search of LBFGS tries don't
+    stop a run. A batch of another form than (x, y) shows in its loss only.
 
     Args:
-        per_step: Whether the host reads every loss. Default: on a CPU. Several processes never do:
-            one that stopped alone would leave the others waiting.
+        per_step: Whether the host reads every loss. Default: on a CPU. Several processes never do.
     """
 
     def __init__(self, per_step: bool | None = None) -> None:
         self.per_step = per_step
-        self._latch: Latch | None = None
-        self._places: list[Place] = []  # of the losses since the last reading
-        self._batch, self._inputs_seen = 0, False
+        self._history: list[tuple[str, Tensor, Tensor]] = []  # place, loss () and sum of inputs ()
         self._never_finite: set[str] | None = None  # a mask of -inf, for one
 
     def on_train_start(self, trainer: Any, pl_module: pl.LightningModule) -> None:
-        self._never_finite = nonfinite(pl_module.state_dict())
-        self._places, self._latch = [], None
-        device, shared = trainer.strategy.root_device, trainer.world_size > 1
-        per_step = device.type == "cpu" if self.per_step is None else self.per_step
-        if shared or not per_step:
-            scaled = trainer.scaler is not None
-            self._latch = Latch(device, trainer.optimizers, scaled, shared)
+        self._history = []
+        self._never_finite = nonfinite(_all_state(trainer, pl_module))
+        on_cpu = trainer.strategy.root_device.type == "cpu"
+        wanted = on_cpu if self.per_step is None else self.per_step
+        self._each_step = wanted and trainer.world_size == 1
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+        self, trainer: Any, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if len(self._places) >= READ_EVERY:
+        if len(self._history) >= READ_EVERY:
             self._read(trainer, pl_module)
-        floats = _floats(batch)
-        self._batch, self._inputs_seen = batch_idx, floats is not None
-        for name, part in (floats or {}).items():
-            if self._latch:
-                self._latch.look_at_inputs(part)
-            # The sum takes a thirtieth of the time of looking at each number.
-            elif not math.isfinite(part.sum(dtype=torch.float32).item()):
-                bad = (~part.isfinite()).reshape(len(part), -1).any(1).nonzero().flatten()
-                if len(bad):
-                    rows = ", ".join(map(str, bad[:5].tolist()))
-                    what = f"{name} of the batch's samples {rows}"
-                    _stop_at_inputs(trainer, self._place(trainer), what)
+        self._batch, self._batch_idx = batch, batch_idx
+        # A sum takes a thirtieth of the time of looking at each number.
+        sums = [part.sum(dtype=torch.float32) for part in _floats(batch).values()]
+        self._inputs = sum(sums, start=torch.zeros((), device=trainer.strategy.root_device))
 
-    def on_before_backward(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
-    ) -> None:
+    def on_before_backward(self, trainer: Any, pl_module: pl.LightningModule, loss: Tensor) -> None:
         loss = loss.detach().sum() if loss.dim() else loss.detach()
-        if self._latch:
-            self._places.append(self._place(trainer))
-            self._latch.look_at_loss(loss.clamp(-1, 1) if _tries(trainer) else loss)
-        elif not math.isfinite(loss.item()) and not (loss.isinf() and _tries(trainer)):
-            self._stop_at_loss(trainer, pl_module, self._place(trainer), f"{loss.item()}")
+        if self._each_step and math.isfinite(loss + self._inputs):
+            return
+        self._history.append((self._place(trainer), loss, self._inputs))
+        if self._each_step:
+            self._read(trainer, pl_module)
 
-    def _place(self, trainer: Any) -> Place:
-        lr = trainer.optimizers[0].param_groups[0]["lr"]
-        return trainer.global_step + 1, trainer.current_epoch + 1, self._batch + 1, lr
+    def _place(self, trainer: Any) -> str:
+        group = getattr(self._batch, "loader", None)  # with --steps_per_execution above 1
+        batch = group.batch if group else self._batch_idx + 1
+        epoch = trainer.current_epoch + 1
+        return f"step {trainer.global_step + 1} (epoch {epoch}, batch {batch}, lr {_lr(trainer)})"
 
     def _read(self, trainer: Any, pl_module: pl.LightningModule) -> None:
-        """Raises if the latch is shut."""
-        if self._latch and self._places:
-            looks, inputs = self._latch.read()
-            if looks:
-                place = self._places[-looks]
-                if inputs:
-                    _stop_at_inputs(trainer, place, "the batch")
-                self._stop_at_loss(trainer, pl_module, place, "nan or inf")
-            self._places = []
+        """Reads the history of all processes; raises at the first number that is not finite."""
+        history, self._history = self._history, []
+        if not history:
+            return
+        places, losses, inputs = zip(*history, strict=True)
+        tried = any(isinstance(o, LBFGS) for o in trainer.optimizers)  # infinite, and left again
+        bad_losses = torch.stack(losses).isnan() if tried else ~torch.stack(losses).isfinite()
+        bad = torch.stack((bad_losses, ~torch.stack(inputs).isfinite())).float()  # (2, N)
+        bad = trainer.strategy.reduce(bad, reduce_op="sum")
+        for place, loss, bad_loss, bad_inputs in zip(places, losses, *bad.tolist(), strict=True):
+            when = f"read after step {trainer.global_step}"
+            place += f"; {'this update was not made' if self._each_step else when}"
+            if bad_inputs:
+                self._stop_at_inputs(trainer, place)
+            if bad_loss:
+                value = loss.item() if self._each_step else "nan or inf"
+                why = self._why(pl_module) + _advice(trainer)
+                _stop_run(trainer, f"the loss is {value} at {place}\n{why}")
+
+    def _stop_at_inputs(self, trainer: Any, place: str) -> None:
+        what = "the batch"
+        if self._each_step:  # the batch is still there, and finite numbers may have an infinite sum
+            rows = {name: _bad_rows(part) for name, part in _floats(self._batch).items()}
+            name = next(filter(rows.get, rows), None)
+            if name is None:
+                return
+            what = f"{name} of the batch's samples {', '.join(map(str, rows[name][:5]))}"
+        _stop_run(
+            trainer,
+            f"{what} is nan or inf at {place}\n"
+            "the data is at fault, or what is done to a batch: see --dataset, --data_dir",
+        )
+
+    def _why(self, module: pl.LightningModule) -> str:
+        if self._each_step:
+            spoilt = nonfinite(dict(module.named_parameters())) - (self._never_finite or set())
+            if spoilt:
+                return f"{min(spoilt)} was not finite before it; "
+        return "its inputs are finite; " if _is_pair(self._batch) else ""
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._read(trainer, pl_module)
@@ -101,37 +117,30 @@ class StopAtNonFinite(Callback):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._read(trainer, pl_module)
-            self._check(trainer, pl_module.state_dict())
+            self._check_state(trainer, _all_state(trainer, pl_module))
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         self._read(trainer, pl_module)
-        self._check(trainer, checkpoint["state_dict"])
+        self._check_state(trainer, _all_state(trainer, pl_module) | checkpoint["state_dict"])
 
-    def _check(self, trainer: Any, tensors: Mapping[str, Any]) -> None:
+    def _check_state(self, trainer: Any, tensors: Mapping[str, Any]) -> None:
         if self._never_finite is None:  # not training yet
             return
         names = nonfinite(tensors) - self._never_finite
-        if names:
-            _, epoch, _, lr = self._place(trainer)
-            _fail(
+        count = torch.tensor(float(len(names)), device=trainer.strategy.root_device)
+        if trainer.strategy.reduce(count, reduce_op="sum"):
+            name = min(names, default="a number of another process")
+            epoch = trainer.current_epoch + 1
+            _stop_run(
                 trainer,
-                f"{min(names)} is nan or inf after step {trainer.global_step} "
-                f"(epoch {epoch}, lr {lr:g}), though the losses were finite;\n"
+                f"{name} is nan or inf after step {trainer.global_step} "
+                f"(epoch {epoch}, lr {_lr(trainer)}), though the losses were finite;\n"
                 "--detect_anomaly true names the operation with infinite gradients; "
-                f"or {_remedy(trainer)}\n"
+                f"or {_advice(trainer)}\n"
                 "earlier checkpoints are as they were",
             )
-
-    def _stop_at_loss(
-        self, trainer: Any, pl_module: pl.LightningModule, place: Place, value: str
-    ) -> NoReturn:
-        weights = nonfinite(dict(pl_module.named_parameters())) - (self._never_finite or set())
-        why = "its inputs are finite; " if self._inputs_seen else ""
-        if weights:
-            why = f"{min(weights)} was not finite before it; "
-        _fail(trainer, f"the loss is {value} at {_words(place)}\n{why}{_remedy(trainer)}")
 
 
 def nonfinite(tensors: Mapping[str, Any]) -> set[str]:
@@ -146,38 +155,43 @@ def nonfinite(tensors: Mapping[str, Any]) -> set[str]:
     return {name for name, t in floats.items() if not t.isfinite().all()}
 
 
-def _floats(batch: Any) -> dict[str, Tensor] | None:
-    """The float tensors of a batch (x, y); None for one of another form."""
-    if not isinstance(batch, tuple | list) or len(batch) != 2:
-        return None
-    pairs = zip("xy", batch, strict=True)
+def _all_state(trainer: Any, module: pl.LightningModule) -> dict[str, Any]:
+    """Weights and buffers, and what the optimizers keep for each weight."""
+    state = dict(module.state_dict())
+    names = {weight: name for name, weight in module.named_parameters()}
+    for optimizer in trainer.optimizers:
+        for weight, kept in optimizer.state.items():
+            of = names.get(weight, "a weight")
+            state |= {f"the optimizer's {key} of {of}": value for key, value in kept.items()}
+    return state
+
+
+def _is_pair(batch: Any) -> bool:
+    return isinstance(batch, tuple | list) and len(batch) == 2
+
+
+def _floats(batch: Any) -> dict[str, Tensor]:
+    """The float tensors of a batch (x, y); none of one of another form."""
+    pairs = zip("xy", batch, strict=True) if _is_pair(batch) else ()
     return {k: t for k, t in pairs if isinstance(t, Tensor) and t.is_floating_point()}
 
 
-def _tries(trainer: Any) -> bool:
-    """Whether infinite losses are met by trying, and left again."""
-    return any(isinstance(optimizer, LBFGS) for optimizer in trainer.optimizers)
+def _bad_rows(part: Tensor) -> list[int]:
+    """The samples of `part` (B, …) that hold a nan or inf."""
+    rows: list[int] = (~part.isfinite()).reshape(len(part), -1).any(1).nonzero().flatten().tolist()
+    return rows
 
 
-def _words(place: Place) -> str:
-    step, epoch, batch, lr = place
-    return f"step {step} (epoch {epoch}, batch {batch}, lr {lr:g}); this update was not made"
+def _lr(trainer: Any) -> str:
+    return f"{trainer.optimizers[0].param_groups[0].get('lr', math.nan):g}"
 
 
-def _stop_at_inputs(trainer: Any, place: Place, what: str) -> NoReturn:
-    _fail(
-        trainer,
-        f"{what} is nan or inf at {_words(place)}\n"
-        "the data is at fault, or what is done to a batch: see --dataset, --data_dir",
-    )
-
-
-def _remedy(trainer: Any) -> str:
+def _advice(trainer: Any) -> str:
     full = trainer.precision in ("32-true", "64-true")
     return "lower --lr, or set --gradient_clip_val 1" + ("" if full else ", --precision 32-true")
 
 
-def _fail(trainer: Any, text: str) -> NoReturn:
+def _stop_run(trainer: Any, text: str) -> NoReturn:
     if trainer.is_global_zero:
         raise RunError(text)
     # All processes stop here, and one tells why: unless Lightning kills it, as it does where one

@@ -17,7 +17,7 @@ from jsonargparse import get_loader
 
 from lit_opt.engine.cli.options import Options, is_flag
 from lit_opt.engine.errors import UserError
-from lit_opt.engine.optim.names import nearest, plain
+from lit_opt.engine.optim.name_matching import comparable, nearest
 
 # Options given as {"name": …, argument: …}; naming one anew drops the arguments of the old one.
 SPECS = {"model.optimizer", "model.scheduler"}
@@ -143,9 +143,9 @@ def moved(path: str) -> str:
 
 def find_class(option: str, wanted: str, homes: Sequence[str]) -> str:
     """Import path of the class that `wanted` names, whatever its case: `nll`, `cross_entropy`."""
-    known = {plain(name): path for home in homes for name, path in classes_in(home)}
-    if plain(wanted) in known:
-        return known[plain(wanted)]
+    known = {comparable(name): path for home in homes for name, path in classes_in(home)}
+    if comparable(wanted) in known:
+        return known[comparable(wanted)]
     near = nearest(wanted, [path.rpartition(".")[2] for path in known.values()])
     hint = f"did you mean {' or '.join(near)}?" if near else ""
     raise UserError(

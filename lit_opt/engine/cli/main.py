@@ -55,7 +55,8 @@ class Program:
         except BaseException as error:
             from lit_opt.engine.cli.messages import leave
 
-            return leave(error, debug="--debug" in words)
+            leave(error, debug="--debug" in words)
+            return None
 
     def _run(self, words: list[str]) -> "Run":
         named, words = split_allowed(words)

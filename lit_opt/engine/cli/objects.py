@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from jsonargparse import Namespace
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from lit_opt.engine.cli.command_line import CommandLine
@@ -25,8 +25,8 @@ class Objects(LightningCLI):
         UserError: for a value that a net, a loss or a callback refuses.
     """
 
-    model: LightningModule
-    datamodule: LightningDataModule
+    model: Any  # yours, with all that its class has
+    datamodule: Any
 
     def __init__(self, line: CommandLine, config: Namespace) -> None:
         self.line, self.given = line, config

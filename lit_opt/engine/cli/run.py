@@ -25,6 +25,8 @@ from lit_opt.engine.cli.messages import full_memory
 from lit_opt.engine.cli.objects import Objects, build_data, check_accelerator, check_weights
 from lit_opt.engine.cli.parts_of_trainer import own_callbacks, own_loggers
 from lit_opt.engine.errors import RunError, Stopped, UserError
+from lit_opt.engine.lightning_private import hide_idle_hooks
+from lit_opt.engine.optim.plan import Plan
 from lit_opt.engine.runs.atomic_file import write_text
 from lit_opt.engine.runs.checkpoint_file import LAST, load, newest_valid, resume_point
 from lit_opt.engine.runs.environment import record_start
@@ -35,10 +37,9 @@ from lit_opt.engine.runs.plugins import plugins_of, requeue_signal, use_safe_io
 from lit_opt.engine.runs.resume.signals import StopOnSignal
 from lit_opt.engine.runs.resume.which_run import changes, is_finished, mark_finished, run_to_resume
 from lit_opt.engine.runs.scores import error_line, save_scores
-from lit_opt.engine.tasks.hooks import hide_idle_hooks
-from lit_opt.engine.tasks.lean import NoProfiler
-from lit_opt.engine.tasks.metrics import better
-from lit_opt.engine.tasks.net_check import check_fit, check_loss
+from lit_opt.engine.tasks.metrics import better_direction
+from lit_opt.engine.tasks.net_check import check_loss, check_net
+from lit_opt.engine.tasks.short_step import NoProfiler
 
 if TYPE_CHECKING:
     from lit_opt.engine.cli.main import Program
@@ -116,7 +117,7 @@ def _folder(line: CommandLine, config: Namespace, held: ExitStack) -> Path | Non
     else:
         label = line.label or config.data.dataset.class_path.rpartition(".")[2].lower()
         folder = new_run(root, label, config.name)
-    if rank_zero_only.rank == 0:
+    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         held.enter_context(locked(folder))
     return folder
 
@@ -153,8 +154,8 @@ def _check(built: Objects, config: Namespace, point: Path | None) -> None:
     model, data = built.model, built.datamodule
     check_accelerator(config.trainer.accelerator)
     check_loss(model.loss.loss, data.source.regression)
-    check_fit(model.net, data.in_shape, data.num_classes)
-    _, schedulers = model.optimizers_for(total_steps=1000, max_epochs=10)
+    check_net(model.net, data.in_shape, data.num_classes)
+    _, schedulers = model.optimizers_for(Plan(total_steps=1000, max_epochs=10))
     plateau = any(isinstance(s["scheduler"], ReduceLROnPlateau) for s in schedulers)
     if plateau and not data.has_validation:
         raise UserError("ReduceLROnPlateau needs a validation; set --val_fraction above 0")
@@ -181,7 +182,7 @@ def _run_of(
     if line.command == "fit" and folder and keeps:
         stop.path = folder / "checkpoints" / LAST
         monitor = model.hparams["monitor"]
-        mode = better(model.val_scores, monitor)
+        mode = better_direction(model.val_scores, monitor)
         kept = checkpoints(folder / "checkpoints", monitor if validates else None, mode)
     own = own_callbacks(line.command, given, folder, config.ema)
     if data.hparams.get("steps_per_execution", 1) > 1:

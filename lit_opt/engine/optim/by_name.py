@@ -2,7 +2,7 @@
 
 The name is a class of torch.optim or of torch.optim.lr_scheduler, whatever its case and with or
 without its LR (`adam`, `cosine_annealing`, `OneCycleLR`), or the import path of a class of your
-own. The other keys are the class's arguments. What the user must mend raises `UserError`.
+own. The other keys are the class's arguments. A mistake of the user raises `UserError`.
 """
 
 import inspect
@@ -15,7 +15,7 @@ from torch.optim import lr_scheduler
 
 from lit_opt.engine.allowed_imports import check_import
 from lit_opt.engine.errors import UserError
-from lit_opt.engine.optim.names import nearest, plain
+from lit_opt.engine.optim.name_matching import comparable, nearest
 
 Spec = str | Mapping[str, Any]
 
@@ -38,14 +38,14 @@ def _find(name: str, flag: str, base: type) -> type[Any]:
             raise UserError(f"--{flag} {name} is no subclass of {base.__name__}")
         return cls
     known = {
-        plain(key): value
+        comparable(key): value
         for key, value in {**vars(torch.optim), **vars(lr_scheduler)}.items()
         if isinstance(value, type) and issubclass(value, base) and value is not base
     }
-    if plain(name) not in known:
+    if comparable(name) not in known:
         near = _nearest(name, [cls.__name__ for cls in known.values()])
         raise UserError(f"no {flag} is called {name!r}; set --{flag} to {near} or an import path")
-    return known[plain(name)]
+    return known[comparable(name)]
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:

@@ -1,8 +1,7 @@
 """Metrics counted on the device, reduced over processes once an epoch, exact over samples."""
 
 import inspect
-from collections.abc import Callable, Mapping
-from functools import wraps
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,20 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 
-class Counter(Metric):
-    """A metric that only adds up; torchmetrics' way round `update` takes longer than that."""
-
-    def _wrap_update(self, update: Callable[..., None]) -> Callable[..., None]:
-        @wraps(update)
-        def count(*args: Tensor, **kwargs: Tensor) -> None:
-            self.__dict__["_computed"] = None
-            self.__dict__["_update_count"] += 1
-            update(*args, **kwargs)
-
-        return count
-
-
-class MeanLoss(Counter):
+class MeanLoss(Metric):
     """The loss averaged over samples: the last, smaller batch weighs less than a full one.
 
     Args:
@@ -50,7 +36,7 @@ class MeanLoss(Counter):
         return self.loss_sum / self.total
 
 
-class Accuracy(Counter):
+class Accuracy(Metric):
     """Fraction of samples whose largest logit is the label's, in [0, 1].
 
     Equals torchmetrics' `MulticlassAccuracy(average="micro")`, needs no number of classes and takes
@@ -109,7 +95,7 @@ def _taken(metric: Metric) -> list[str]:
     return [key for key in ("loss", "preds", "target") if key in parameters]
 
 
-def better(scores: Scores, name: str) -> str:
+def better_direction(scores: MetricCollection, name: str) -> str:
     """ "max" or "min", as the metric says of itself; a name that no metric has counts as a loss."""
     metric = dict(scores.items()).get(name)
     return "max" if getattr(metric, "higher_is_better", False) else "min"

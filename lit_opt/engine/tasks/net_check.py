@@ -5,17 +5,17 @@ from torch import nn
 
 from lit_opt.engine.errors import UserError
 
-OF_CLASSES = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss, nn.MultiLabelMarginLoss)
+LOSSES_OF_CLASSES = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
 
 
 def check_loss(loss: object, regression: bool) -> None:
     """Raises `UserError` if the loss compares classes and the data has targets."""
-    if regression and isinstance(loss, OF_CLASSES):
+    if regression and isinstance(loss, LOSSES_OF_CLASSES):
         name = type(loss).__name__
         raise UserError(f"the data has targets, not classes as {name} needs; set --loss MSELoss")
 
 
-def check_fit(net: nn.Module, in_shape: tuple[int, ...], num_classes: int) -> None:
+def check_net(net: nn.Module, in_shape: tuple[int, ...], num_classes: int) -> None:
     """Sends two blank samples through `net`.
 
     Raises:

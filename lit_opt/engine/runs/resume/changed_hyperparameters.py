@@ -11,8 +11,9 @@ from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLR
 
 from lit_opt.engine.callbacks.ema import check_average
 from lit_opt.engine.optim.by_name import parse
-from lit_opt.engine.optim.planned_steps import planned_steps
-from lit_opt.engine.optim.schedulers import build_optimizer, scale_lr
+from lit_opt.engine.optim.optimizers import build_optimizer
+from lit_opt.engine.optim.plan import plan_of
+from lit_opt.engine.optim.schedulers import scale_lr
 
 BASES = {"optimizer": Optimizer, "scheduler": LRScheduler}
 OF_SCHEDULE = {"lr", "scheduler", "scheduler_interval", "warmup"}
@@ -57,7 +58,7 @@ class ChangedHyperparameters(Callback):
             checkpoint["lr_schedulers"] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self._plan = planned_steps(trainer)
+        self._plan = plan_of(trainer).total_steps
         old, self._old = self._old, {}
         if not old:
             return
@@ -104,7 +105,7 @@ def _replay_schedule(trainer: Any, module: Any, keys: set[str]) -> None:
         module: Builds the new ones.
         keys: Of the param groups, those that schedulers move.
     """
-    [copy], configs = module.optimizers_for(planned_steps(trainer), trainer.max_epochs)
+    [copy], configs = module.optimizers_for(plan_of(trainer))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # schedulers without optimizer steps
         for config in configs:

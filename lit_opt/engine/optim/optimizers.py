@@ -1,0 +1,45 @@
+"""The optimizer from the hyperparameters."""
+
+import inspect
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from lit_opt.engine.errors import UserError
+from lit_opt.engine.optim.by_name import Spec, construct, parse
+from lit_opt.engine.optim.muon import MuonAdamW
+
+INSTEAD_OF_FUSED = {"fused", "foreach", "differentiable"}
+
+
+def build_optimizer(spec: Spec, net: nn.Module, lr: float, may_fuse: bool = True) -> Optimizer:
+    """The optimizer of the parameters that require grad.
+
+    Fused, one pass over the memory instead of one an operation, where torch has it for the class
+    and the device, unless the spec says `fused` itself.
+    """
+    cls, given = parse(spec, "optimizer", Optimizer)
+    _check_parameters(cls, net)
+    params = [p for p in net.parameters() if p.requires_grad]
+    first, cls = (net, MuonAdamW) if cls is torch.optim.Muon else (params, cls)
+    if may_fuse and _can_fuse(cls, params) and not given.keys() & INSTEAD_OF_FUSED:
+        given["fused"] = True
+    optimizer: Optimizer = construct(cls, "optimizer", first, given, {"lr": lr})
+    return optimizer
+
+
+def _check_parameters(cls: type, net: nn.Module) -> None:
+    owners = [m for m in net.modules() if any(p.requires_grad for p in m.parameters(False))]
+    if not owners:
+        raise UserError("the net has no parameters that require grad: there is nothing to train")
+    if cls is torch.optim.SparseAdam and not all(getattr(m, "sparse", False) for m in owners):
+        raise UserError(
+            "SparseAdam trains nothing but nn.Embedding(sparse=True), and the net has other "
+            "parameters; set --optimizer Adam"
+        )
+
+
+def _can_fuse(cls: type, params: list[nn.Parameter]) -> bool:
+    known = "fused" in inspect.signature(cls).parameters
+    return known and all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in params)
