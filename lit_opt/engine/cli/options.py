@@ -89,8 +89,9 @@ def check_spelling(words: list[str], model: type | str, data: type | str) -> Non
     command, flags = split_command(words)
     if isinstance(model, str) and isinstance(data, str):
         known = options_in_the_sources(command, model, data)
-        for word in filter(is_flag, flags) if known else ():
-            known.full(word.lstrip("-").partition("=")[0].rstrip("+"))
+        for word in filter(is_flag, flags):
+            if known:
+                known.full(word.lstrip("-").partition("=")[0].rstrip("+"))
 
 
 def options_in_the_sources(command: str, model: str, data: str) -> Options | None:
