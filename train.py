@@ -1,6 +1,7 @@
 """The door: `python train.py` trains, validates and tests; add `--help` for all the rest."""
 
-from lit_opt.engine.cli.main import Program
+from lit_opt.engine.cli.main import main
+from lit_opt.engine.cli.program import Program
 
 program = Program(
     model="lit_opt.module.LitModule",
@@ -15,4 +16,4 @@ program = Program(
 )
 
 if __name__ == "__main__":
-    program.main()
+    main(program)

@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from lit_opt.datamodule import ImageData
-from lit_opt.engine.loading.image_folder import CACHE
 from lit_opt.sources import ImageFolder
 
 CLASSES = 10
@@ -78,7 +77,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 def one_round(root: Path, size: int, loaders: dict[str, Callable[[], object]]) -> dict[str, float]:
     times = {name: seconds(loader) for name, loader in loaders.items()}
-    shutil.rmtree(root / CACHE, ignore_errors=True)
+    shutil.rmtree(root / ".lit_opt_cache", ignore_errors=True)
     times["lit-opt, first epoch, decodes all"] = seconds(lambda: epoch(lit_opt(root, size)))
     times["lit-opt, first epoch of a later run"] = seconds(lambda: epoch(lit_opt(root, size)))
     data = lit_opt(root, size)

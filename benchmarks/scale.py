@@ -29,6 +29,9 @@ def fit(samples: int) -> None:
     from lit_opt.engine.cli.main import main
     from lit_opt.sources import Source
 
+    sys.path.insert(0, str(TRAIN.parent))
+    from train import program
+
     class MadeUp(Source):
         in_shape = (1, 28, 28)
         num_classes = 10
@@ -56,7 +59,7 @@ def fit(samples: int) -> None:
     MadeUp.__module__ = Times.__module__ = "__main__"
     words = "fit --dataset __main__.MadeUp --callbacks+ __main__.Times --epochs 1"
     with tempfile.TemporaryDirectory() as folder:
-        main([*words.split(), "--batch_size", "1024", "--default_root_dir", folder])
+        main(program, [*words.split(), "--batch_size", "1024", "--default_root_dir", folder])
 
 
 def peak() -> float:

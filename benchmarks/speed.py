@@ -15,9 +15,11 @@ import io
 import itertools
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,9 @@ from torchvision.transforms import ToTensor
 
 from lit_opt import models
 from lit_opt.engine.cli.main import main as lit_opt
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from train import program
 
 quiet_loggers()
 LR = 0.01
@@ -162,7 +167,7 @@ def lit_opt_epoch(s: Setting, length: str, *options: str) -> float:
             f"--default_root_dir {folder} {length} {len(s.labels) // s.batch_size}"
         )
         last = ("--callbacks+", f"{__name__}.EpochTime")
-        lit_opt([*words.split(), *options, *last], allow=[__name__])
+        lit_opt(replace(program, allow=[__name__]), [*words.split(), *options, *last])
         return EpochTime.seconds
 
 

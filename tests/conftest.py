@@ -14,6 +14,7 @@ from jsonargparse import Namespace
 
 from lit_opt.engine import allowed_imports as imports
 from lit_opt.engine.cli.command_line import CommandLine
+from lit_opt.engine.cli.main import main as train_main
 from lit_opt.engine.cli.run import Run
 from train import program
 
@@ -22,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 
 def main(words: list[str], **changed: Any) -> Run | None:
     """What `train.py` does with `words`; `changed` are fields of its `Program`."""
-    return replace(program, **changed).main(words)
+    return train_main(replace(program, **changed), words)
 
 
 @pytest.fixture(autouse=True)

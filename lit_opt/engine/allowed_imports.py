@@ -1,7 +1,7 @@
 """Importing a module runs its code: what configs, checkpoints and flags may name is limited.
 
-Whatever else they name is refused before it is imported. Only the program, `allow=` in `train.py`, and
-the command line, `--allow`, can allow more; a config can't.
+Whatever else they name is refused before it is imported. Only `allow=` in `train.py` and the
+command line, `--allow`, can allow more; a config can not.
 """
 
 import sys

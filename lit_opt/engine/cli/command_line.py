@@ -4,7 +4,7 @@ import importlib
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]
 from lightning.pytorch import Trainer
@@ -14,11 +14,9 @@ from lit_opt.engine.allowed_imports import limit_imports
 from lit_opt.engine.cli.arguments import dump, expand_flags, expand_mapping
 from lit_opt.engine.cli.messages import argument_of, short_error
 from lit_opt.engine.cli.options import Options, split_command
+from lit_opt.engine.cli.program import Program
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.lightning_private import help_with_short_names
-
-if TYPE_CHECKING:
-    from lit_opt.engine.cli.main import Program
 
 USAGE = "python train.py [command] [--option value ...]"
 PRINT = "--print_config"
@@ -40,7 +38,7 @@ class CommandLine:
         words: The words after `train.py`.
     """
 
-    def __init__(self, program: "Program", words: list[str]) -> None:
+    def __init__(self, program: Program, words: list[str]) -> None:
         self.command, given = split_command(words)
         self.model_class, self.data_class = map(_imported, (program.model, program.data))
         limit_imports()

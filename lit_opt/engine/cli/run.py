@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
@@ -24,6 +24,7 @@ from lit_opt.engine.cli.config_layers import (
 from lit_opt.engine.cli.messages import full_memory
 from lit_opt.engine.cli.objects import Objects, build_data, check_accelerator, check_weights
 from lit_opt.engine.cli.parts_of_trainer import own_callbacks, own_loggers
+from lit_opt.engine.cli.program import Program
 from lit_opt.engine.errors import RunError, Stopped, UserError
 from lit_opt.engine.lightning_private import hide_idle_hooks
 from lit_opt.engine.optim.plan import Plan
@@ -40,9 +41,6 @@ from lit_opt.engine.runs.scores import error_line, save_scores
 from lit_opt.engine.tasks.metrics import better_direction
 from lit_opt.engine.tasks.net_check import check_loss, check_net
 from lit_opt.engine.tasks.short_step import NoProfiler
-
-if TYPE_CHECKING:
-    from lit_opt.engine.cli.main import Program
 
 
 @dataclass
@@ -62,7 +60,7 @@ class Run:
     scores: dict[str, float] = field(default_factory=dict)
 
 
-def run(program: "Program", words: list[str]) -> Run:
+def run(program: Program, words: list[str]) -> Run:
     """Runs one command, from its words to its scores."""
     line = CommandLine(program, words)
     with ExitStack() as held:
