@@ -1,6 +1,18 @@
-"""Train, validate and test: `python train.py`; everything else is in `python train.py --help`."""
+"""The door: `python train.py` trains, validates and tests; add `--help` for all the rest."""
 
-from lit_opt.engine.cli.main import main
+from lit_opt.engine.cli.main import Program
+
+program = Program(
+    model="lit_opt.module.LitModule",
+    data="lit_opt.datamodule.ImageData",
+    defaults={
+        "net": "MLP",
+        "loss": "CrossEntropyLoss",
+        "optimizer": "AdamW",
+        "dataset": "Digits",
+        "max_epochs": 20,
+    },
+)
 
 if __name__ == "__main__":
-    main()
+    program.main()

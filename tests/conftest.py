@@ -1,19 +1,28 @@
 """Every test works in an empty folder of its own, on one thread, without the environment's runs."""
 
+import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import pytest
 import torch
+from jsonargparse import Namespace
 
 from lit_opt.engine import allowed_imports as imports
-from lit_opt.engine.cli.main import main
-from lit_opt.engine.cli.run import LitCLI
+from lit_opt.engine.cli.command_line import CommandLine
+from lit_opt.engine.cli.run import Run
+from train import program
 
 ROOT = Path(__file__).parent.parent
+
+
+def main(words: list[str], **changed: Any) -> Run | None:
+    """What `train.py` does with `words`; `changed` are fields of its `Program`."""
+    return replace(program, **changed).main(words)
 
 
 @pytest.fixture(autouse=True)
@@ -38,10 +47,21 @@ def quiet_trainer() -> Callable[..., pl.Trainer]:
 
 
 @pytest.fixture
-def run() -> Callable[..., LitCLI]:
+def column() -> Callable[..., list[str]]:
+    """`column("runs/a/metrics.csv", "lr")`: the values of a column, empty ones left out."""
+
+    def column(path: str | Path, name: str) -> list[str]:
+        with Path(path).open(newline="") as file:
+            return [row[name] for row in csv.DictReader(file) if row[name]]
+
+    return column
+
+
+@pytest.fixture
+def run() -> Callable[..., Run]:
     """`run("--lr=0.1", "--name=a")` is `python train.py --lr=0.1 --name=a` in this process."""
 
-    def run(*words: str) -> LitCLI:
+    def run(*words: str) -> Run:
         cli = main(list(words))
         assert cli is not None
         return cli
@@ -56,12 +76,12 @@ def parse(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     class ParsedError(Exception):
         pass
 
-    def stop(self: LitCLI) -> None:
-        raise ParsedError(self.config[self.config.subcommand].as_dict())
+    def stop(line: CommandLine, config: Namespace) -> None:
+        raise ParsedError(config.as_dict())
 
     def parse(*words: str) -> dict[str, Any]:
         with monkeypatch.context() as patch, pytest.raises(ParsedError) as caught:
-            patch.setattr(LitCLI, "before_instantiate_classes", stop)
+            patch.setattr("lit_opt.engine.cli.run.Objects", stop)
             main([*words, "--debug"])
         config = json.loads(json.dumps(caught.value.args[0]))  # tuples as lists
         config.pop("config")

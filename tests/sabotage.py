@@ -22,8 +22,10 @@ ROOT = Path(__file__).parent.parent
 TRAIN = ROOT / "train.py"
 HELD, GO = "held", "go"
 NUMBERS = count(1)
-VARIABLES = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "tests")}
-# Forks off one process that has imported everything, which takes seconds.
+VARIABLES = {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+# Forks off one process that has imported everything, which takes seconds. It looks for modules
+# where this variable says when it starts, not where this process does.
+os.environ["PYTHONPATH"] = VARIABLES["PYTHONPATH"]
 FORKING = get_context("forkserver")
 FORKING.set_forkserver_preload(
     ["lit_opt.engine.cli.run", "sklearn.datasets", "torch.utils.tensorboard"]

@@ -1,7 +1,7 @@
 """Stopped, killed or misused from outside: a plain word, and the same command mends it to the bit.
 
-More situations to resume in, within one process, are in test_resuming_runs.py; damaged files in
-runs/test_checkpoint_faults.py.
+More situations to resume in, within one process, are in engine/runs/resume; damaged files in
+engine/runs/test_checkpoint_faults.py.
 """
 
 import hashlib
@@ -23,7 +23,6 @@ COMMAND = [  # 21 steps an epoch, 9 batches a validation
     *("--name=x", "--resume", "--epochs=3", "--net.hidden=[32]", "--net.dropout=0.2"),
     *("--eval_batch_size=16", "--allow=sabotage", "--callbacks+=sabotage.Hold"),
 ]
-EMA = ["--ema=0.99"]
 TWO = ["--accelerator=cpu", "--devices=2", "--strategy=ddp"]
 SLURM = {
     **{f"SLURM_{name}": "0" for name in ("PROCID", "LOCALID", "NODEID")},
@@ -117,43 +116,40 @@ def test_killed_after_the_last_step(whole, moment):
     assert_ends_like(whole)
 
 
-# ---- SIGTERM
+# ---- SIGTERM and Ctrl-C
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("moment", "words", "group"),
+    ("number", "status", "moment", "words", "group"),
     [
-        ("step 30", [], False),
-        ("step 30", ["--num_workers=2"], True),
-        ("fit 42", ["--num_workers=2"], True),
-        ("fit 42", [], False),
-        ("epoch 1", [], False),
-        ("end", [], False),
+        (TERM, 143, "step 30", [], False),
+        (TERM, 143, "step 30", ["--num_workers=2"], True),
+        (TERM, 143, "fit 42", ["--num_workers=2"], True),
+        (TERM, 143, "fit 42", [], False),
+        (TERM, 143, "epoch 1", [], False),
+        (TERM, 143, "end", [], False),
+        (INT, 130, "step 30", [], False),
+        (INT, 130, "fit 42", [], False),
     ],
     ids=str,
 )
-def test_sigterm_saves(whole, moment, words, group):
-    stopped = Run(*COMMAND, *words, HOLD=moment).held().send(TERM, group).go().end()
-    assert_told(stopped, 143, "SIGTERM at step", "runs/x/checkpoints/last.ckpt", lines=1)
+def test_a_signal_saves(whole, number, status, moment, words, group):
+    stopped = Run(*COMMAND, *words, HOLD=moment).held().send(number, group).go().end()
+    told = (f"{number.name} at step", "runs/x/checkpoints/last.ckpt")
+    assert_told(stopped, status, *told, lines=1 if number == TERM else 2)
     assert_ends_like(whole, *words)
 
 
 @pytest.mark.slow
-def test_sigterm_with_ema(tmp_path):
-    (tmp_path / "whole").mkdir()
-    whole = uninterrupted(tmp_path / "whole", *EMA)
-    for moment in ("step 30", "fit 42"):
-        stopped = Run(*COMMAND, *EMA, HOLD=moment).held().send(TERM).go().end()
-        assert_told(stopped, 143, "SIGTERM", lines=1)
-    assert_ends_like(whole, *EMA)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("moment", ["start", "sanity 0", "validate 63", "test"])
-def test_sigterm_outside_of_the_training_ends_at_once(whole, moment):
-    stopped = Run(*COMMAND, HOLD=moment).held().send(TERM).go().end()
-    assert_told(stopped, 143, "SIGTERM", lines=1)
+@pytest.mark.parametrize(
+    ("number", "status", "moment"),
+    [(TERM, 143, moment) for moment in ("start", "sanity 0", "validate 63", "test")]
+    + [(INT, 130, moment) for moment in ("sanity 0", "validate 63", "test")],
+)
+def test_a_signal_outside_of_the_training_ends_at_once(whole, number, status, moment):
+    stopped = Run(*COMMAND, HOLD=moment).held().send(number).go().end()
+    assert_told(stopped, status, number.name, lines=1)
     assert_ends_like(whole)
 
 
@@ -170,24 +166,6 @@ def test_sigterm_while_it_starts(whole):
     with subprocess.Popen(command, **start) as process:
         assert process.communicate(timeout=120)[1] == ""
     assert digest() == whole
-
-
-# ---- Ctrl-C
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("moment", ["step 30", "fit 42"])
-def test_ctrl_c_saves(whole, moment):
-    stopped = Run(*COMMAND, HOLD=moment).held().send(INT).go().end()
-    assert_told(stopped, 130, "SIGINT at step", "runs/x/checkpoints/last.ckpt", lines=2)
-    assert_ends_like(whole)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("moment", ["sanity 0", "validate 63", "test"])
-def test_ctrl_c_outside_of_the_training_ends_at_once(moment):
-    stopped = Run(*COMMAND, HOLD=moment).held().send(INT).go().end()
-    assert_told(stopped, 130, "SIGINT", lines=1)
 
 
 @pytest.mark.slow
@@ -240,17 +218,6 @@ def _alive(group: int) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_second_process_on_the_folder_is_refused(whole):
-    first = Run(*COMMAND, HOLD="step 30").held()
-    before = files()
-    second = Run(*COMMAND, HOLD="").end()
-    assert_told(second, 2, f"process {first.pid} on", "'runs/x'", "--name")
-    assert files() == before
-    assert first.go().end()[0] == 0
-    assert digest() == whole
-
-
-@pytest.mark.slow
 def test_a_finished_run_says_so_and_a_longer_one_goes_on(whole):
     uninterrupted(Path())
     before = files()
@@ -282,16 +249,6 @@ def test_another_batch_size_waits_for_the_end_of_the_epoch():
     assert (status, error) == (0, "")
     assert "data.batch_size 64 -> 32" in said
     assert torch.load("runs/x/checkpoints/last.ckpt")["global_step"] == 2 * 21 + 41
-
-
-@pytest.mark.slow
-def test_another_lr_is_told(whole):
-    Run(*COMMAND, HOLD="step 30").held().send(TERM).go().end()
-    status, said, error = Run(*COMMAND, "--lr=0.01").end()
-    assert (status, error) == (0, "")
-    assert "continuing at step 30 with lr 0.001 -> 0.01" in said
-    assert "epoch 2/3" in said
-    assert digest()["last"] != whole["last"]
 
 
 @pytest.mark.slow
@@ -352,13 +309,3 @@ def test_slurm_requeues_if_asked_to(whole, moment):
 def test_an_exception_in_a_hook(whole, moment):
     assert_told(Run(*COMMAND, BREAK=moment).end(), 1, "ValueError: out of luck", lines=2)
     assert_ends_like(whole)
-
-
-def test_the_seed_decides(run):
-    scores = []
-    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        run(f"--name={name}", f"--seed={seed}", "--epochs=2")
-        scores.append([Path(f"runs/{name}/metrics.{end}").read_text() for end in ("csv", "json")])
-    assert scores[0] == scores[1]
-    assert scores[0][0] != scores[2][0]
-    assert scores[0][1] != scores[2][1]

@@ -5,7 +5,7 @@ from torch import nn
 from torchmetrics import MeanAbsoluteError
 
 from lit_opt.datamodule import ImageData
-from lit_opt.engine.cli.run import LitCLI
+from lit_opt.engine.cli.run import Run
 from lit_opt.models import MLP
 from lit_opt.module import LitModule
 from lit_opt.sources import Diabetes, Digits
@@ -69,7 +69,7 @@ def test_a_module_built_in_python_is_loaded_with_its_net(tmp_path):
 
 
 def test_a_module_built_by_the_command_line_is_loaded_without_anything(run):
-    cli: LitCLI = run("--epochs", "1", "--name", "a", "--net.hidden", "[32]", "--no_test")
+    cli: Run = run("--epochs", "1", "--name", "a", "--net.hidden", "[32]", "--no_test")
     path = "runs/a/checkpoints/last.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     assert all(key.startswith("net.") for key in checkpoint["state_dict"])

@@ -5,9 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
-
-from lit_opt.engine.cli.main import main
+from conftest import ROOT, main
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)

@@ -1,6 +1,6 @@
 """Importing a module runs its code: what configs, checkpoints and flags may name is limited.
 
-Whatever else they name is refused before it is imported. Only the program, `main(allow=…)`, and
+Whatever else they name is refused before it is imported. Only the program, `allow=` in `train.py`, and
 the command line, `--allow`, can allow more; a config can't.
 """
 
@@ -9,7 +9,8 @@ from collections.abc import Iterable
 
 from lit_opt.engine.errors import UserError
 
-PACKAGES = ("torch", "torchvision", "torchmetrics", "lightning", "lit_opt", "sklearn")
+OWN = __name__.partition(".")[0]
+PACKAGES = ("torch", "torchvision", "torchmetrics", "lightning", OWN, "sklearn")
 _allowed = {*PACKAGES, "__main__"}  # the program itself runs already
 
 
@@ -69,5 +70,5 @@ def refusal(path: str) -> str:
         return f"{path} is not imported; expected a class or function of {', '.join(PACKAGES)}"
     return (
         f"{path} is not imported, as that would run its code\n"
-        f'if you trust {package}: main(allow=["{package}"]) in train.py, or --allow {package}'
+        f'if you trust {package}: allow=["{package}"] in train.py, or --allow {package}'
     )

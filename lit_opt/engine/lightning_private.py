@@ -8,12 +8,15 @@ in `tests/engine/test_lightning_private.py` fails when its name stops working.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning
 import lightning.pytorch as pl
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import Metric
 
 # ---- the step: what the training step goes through ----
 
@@ -85,7 +88,78 @@ def object_arguments(*names: str) -> list[str]:
         return list(names)
 
 
+def count_steps_for_loggers(trainer: Any, steps: int) -> None:
+    """Adds optimizer steps that Lightning has not seen to the count that `self.log` plots over.
+
+    Lightning adds one for each of its own batches, to `_batches_that_stepped`, also in manual
+    optimization, and has no public name for it. Lightning 2.6; without it the curves of a run
+    with `--steps_per_execution` are over groups.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    if hasattr(loop, "_batches_that_stepped"):
+        loop._batches_that_stepped += steps
+
+
 # ---- resuming: positions, counts and states ----
 
 
+def set_update_count(metric: Metric, count: int) -> None:
+    """Tells a metric whose state was restored how often it had been updated.
+
+    Torchmetrics (1.9) has the public `update_count` to read only. Without `_update_count` a metric
+    that is computed before its next update warns that it was never updated; its value is right.
+    """
+    if hasattr(metric, "_update_count"):
+        metric._update_count = count
+
+
+@contextmanager
+def stage_of_test(trainer: Any) -> Iterator[None]:
+    """Within, a trainer that fits calls itself testing, so that data hooks augment nothing.
+
+    Lightning (2.6) sets `trainer.testing` in its own loops and has no public way to run one loop
+    inside another. Where it can't be set, batches go through the hooks of training.
+    """
+    try:
+        trainer.testing = True
+    except AttributeError:  # a property that became read-only
+        yield
+        return
+    try:
+        yield
+    finally:
+        trainer.training = True
+
+
 # ---- the command line: parsers and messages ----
+
+
+def is_of_sigterm(error: BaseException) -> bool:
+    """Whether Lightning left by its own answer to SIGTERM, an exit of status 0.
+
+    Lightning (2.6) does not document the class. Without it such an exit keeps its status.
+    """
+    try:
+        from lightning.pytorch.utilities.exceptions import SIGTERMException
+    except ImportError:
+        return False
+    return isinstance(error, SIGTERMException)
+
+
+def help_with_short_names() -> type:
+    """A formatter of `--help` that shows `--lr, --model.lr` for options with a short name.
+
+    Argparse has no public way to word an option's line. Without `_format_action_invocation`
+    (Python 3.11, jsonargparse 4.53) the full names are shown alone.
+    """
+    import re
+
+    from jsonargparse import DefaultHelpFormatter
+
+    class WithShortNames(DefaultHelpFormatter):
+        def _format_action_invocation(self, action: Any) -> str:
+            text: str = super()._format_action_invocation(action)
+            match = re.match(r"--(trainer|model|data)\.(\w+)( |$)", text)
+            return f"--{match[2]}, {text}" if match else text
+
+    return WithShortNames

@@ -8,9 +8,9 @@ from uuid import uuid4
 import pytest
 import torch
 import yaml
+from conftest import main
 from torch import nn
 
-from lit_opt.engine.cli.main import main
 from lit_opt.module import LitModule
 
 FOREIGN = """
@@ -117,7 +117,7 @@ def test_python_tags_of_yaml_call_nothing(fails, foreign):
     ids=lambda hparams: next(iter(hparams)),
 )
 def test_a_foreign_path_in_a_checkpoint_is_refused(run, fails, foreign, hparams):
-    path = run("--name=a", *SHORT).run / "checkpoints/last.ckpt"
+    path = run("--name=a", *SHORT).folder / "checkpoints/last.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     [(key, value)] = hparams.items()
     [(inner, place)] = value.items()
@@ -161,7 +161,7 @@ def test_train_py_allows_its_project(foreign):
 def test_the_packages_of_the_given_classes_are_allowed(foreign):
     module = __import__(foreign)
     mine = type("Mine", (LitModule,), {"__module__": module.__name__})
-    assert main([f"--loss={foreign}.loss", *SHORT], model_class=mine) is not None
+    assert main([f"--loss={foreign}.loss", *SHORT], model=mine) is not None
 
 
 def test_what_the_program_itself_defines_is_allowed(monkeypatch):

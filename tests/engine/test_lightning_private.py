@@ -1,18 +1,27 @@
 """A canary for each private name: it fails when the name stops working, and shows the fallback."""
 
+from types import SimpleNamespace
+
 import lightning
 import lightning.pytorch as pl
 import pytest
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.core.mixins import hparams_mixin
 from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import ConstantLR, LinearLR, SequentialLR
+from torchmetrics import SumMetric
 
 from lit_opt.datamodule import ImageData
 from lit_opt.engine.lightning_private import (
     STEP_HOOKS,
     QuickHookName,
+    count_steps_for_loggers,
     hide_idle_hooks,
+    object_arguments,
     schedulers_within,
+    set_update_count,
+    stage_of_test,
 )
 from lit_opt.models import MLP
 from lit_opt.module import LitModule
@@ -72,7 +81,56 @@ def test_a_sequence_of_schedulers_tells_its_parts():
 # ---- loading ----
 
 
+class Given(LightningDataModule):
+    def __init__(self, thing: dict[str, int] | None = None) -> None:
+        super().__init__()
+        self.save_hyperparameters(ignore=object_arguments("thing"))
+
+
+def test_objects_are_left_out_of_the_hyperparameters_unless_they_are_given_as_values(monkeypatch):
+    assert "thing" not in Given({"a": 1}).hparams
+    with hparams_mixin._given_hyperparameters_context({"thing": {"a": 1}}, "the command line's"):
+        assert Given().hparams["thing"] == {"a": 1}
+    monkeypatch.delattr(hparams_mixin, "_given_hyperparameters")
+    assert object_arguments("thing") == ["thing"]
+
+
+def test_the_loggers_count_can_be_raised(quiet_trainer):
+    trainer = quiet_trainer()
+    before = trainer.fit_loop.epoch_loop._batches_that_stepped
+    count_steps_for_loggers(trainer, 3)
+    assert trainer.fit_loop.epoch_loop._batches_that_stepped == before + 3
+    other = SimpleNamespace(fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace()))
+    count_steps_for_loggers(other, 3)
+    assert not vars(other.fit_loop.epoch_loop)
+
+
 # ---- resuming ----
+
+
+def test_the_update_count_of_a_metric_can_be_restored():
+    metric = SumMetric()
+    set_update_count(metric, 3)
+    assert metric.update_count == 3
+    set_update_count(SimpleNamespace(), 3)  # a metric without the name is left alone
+
+
+def test_a_trainer_can_be_told_to_be_testing(quiet_trainer):
+    trainer = quiet_trainer()
+    trainer.training = True
+    with stage_of_test(trainer):
+        assert trainer.testing
+        assert not trainer.training
+    assert trainer.training
+
+
+def test_a_trainer_that_can_not_be_told_stays_as_it_is():
+    class ReadOnly:
+        testing = property(lambda self: False)
+        training = property(lambda self: True)
+
+    with stage_of_test(ReadOnly()):
+        pass
 
 
 # ---- the command line ----

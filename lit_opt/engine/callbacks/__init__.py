@@ -1,4 +1,8 @@
-"""Callbacks: one idea a file."""
+"""Callbacks, one idea a file: they watch a run; none but `ChangeHyperparameters` steers it.
+
+Add one of yours with `--callbacks+=your_package.YourCallback`; those here may be named without a
+package. `HalveWhenStuck` is the example to copy, `StopAtNonFinite` and `EMA` are to be left alone.
+"""
 
 from lit_opt.engine.callbacks.ema import EMA
 from lit_opt.engine.callbacks.finite import StopAtNonFinite

@@ -7,11 +7,10 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lit_opt.engine.errors import UserError
-
-SAVED = "lightning_module_state_dict"  # the method of a strategy that gives a checkpoint's weights
 
 
 class EMA(Callback):
@@ -36,7 +35,7 @@ class EMA(Callback):
         if not 0 < decay < 1:
             raise UserError(f"--ema is a decay between 0 and 1, such as 0.999, got {decay}")
         self.decay = decay
-        self._module: pl.LightningModule | None = None  # that is being or has been fitted
+        self._trainer: pl.Trainer | None = None  # that fits or has fitted
         self._average: list[Tensor] = []  # in the order of `_weights()`
         self._raw: list[Tensor] = []  # while the module holds the average
         self._updates = 0
@@ -45,51 +44,47 @@ class EMA(Callback):
     # ---- the average ----
 
     def _start(self, module: pl.LightningModule, step: int) -> None:
-        self._tables: list[Any] = [t for m in module.modules() for t in (m._parameters, m._buffers)]
+        self._places = _places(module)
         self._average = [weight.detach().clone() for weight in self._weights()]
         self._updates, self._step = 0, step
 
     def _weights(self) -> list[Tensor]:
         """Looked up each time, as a module may put another tensor in a buffer's place."""
-        found = [weight for table in self._tables for weight in table.values()]
-        return [w for w in found if w is not None and (w.is_floating_point() or w.is_complex())]
+        return [getattr(module, name) for module, name in self._places]
 
-    def _update(self, trainer: pl.Trainer) -> None:
-        if trainer.global_step == self._step:  # gradients are being accumulated
+    def _update(self) -> None:
+        if not self._trainer or self._trainer.global_step == self._step:  # gradients accumulate
             return
         decay = min(self.decay, (1 + self._updates) / (10 + self._updates))
-        self._step, self._updates = trainer.global_step, self._updates + 1
-        with torch.no_grad():
-            torch._foreach_lerp_(self._average, self._weights(), 1 - decay)
+        self._step, self._updates = self._trainer.global_step, self._updates + 1
+        move: Any = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        move(self._average, self._weights(), self._updates)
 
     # ---- what the module holds ----
 
-    def _show_average(self) -> None:
-        if self._average and not self._raw:
-            self._raw = [weight.data for weight in self._weights()]
-            _point(self._weights(), self._average)
-
-    def _show_raw(self) -> None:
-        if self._raw:
-            _point(self._weights(), self._raw)
-            self._raw = []
+    def _put(self, values: list[Tensor]) -> list[Tensor]:
+        """Points the module's weights at `values`; what it held."""
+        weights = self._weights()
+        held = [weight.data for weight in weights]
+        for weight, value in zip(weights, values, strict=True):
+            weight.data = value
+        return held
 
     @contextmanager
     def _showing(self, values: list[Tensor]) -> Iterator[None]:
         """Within, the module holds `values`, if there are any."""
-        weights = self._weights() if values else []
-        held = [weight.data for weight in weights]
+        held = self._put(values) if values else []
         try:
-            _point(weights, values)
             yield
         finally:
-            _point(weights, held)
+            if held:
+                self._put(held)
 
     @contextmanager
-    def averaged(self, trainer: pl.Trainer) -> Iterator[None]:
+    def averaged(self) -> Iterator[None]:
         """Within, the module holds the average of all steps so far."""
         if self._average:
-            self._update(trainer)
+            self._update()
         with self._showing(self._average):
             yield
 
@@ -97,22 +92,24 @@ class EMA(Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Nothing is left of an earlier fit: tests and predictions score what they load."""
-        self._module = pl_module if stage == "fit" else None
-        self._average, self._raw = [], []
+        self.teardown(trainer, pl_module, stage)
+        self._average, self._raw, self._trainer = [], [], None
         if stage != "fit":
             return
         if trainer.strategy.restore_checkpoint_after_setup:
             raise UserError("--ema needs all weights on every device; set --strategy auto or ddp")
-        raw_or_average = getattr(trainer.strategy, SAVED)
+        self._trainer, hook = trainer, pl_module.on_save_checkpoint
 
-        def average() -> dict[str, Any]:
-            with self.averaged(trainer):
-                return raw_or_average()
+        def on_save_checkpoint(checkpoint: dict[str, Any]) -> None:
+            with self.averaged():
+                checkpoint["state_dict"] = pl_module.state_dict()
+            hook(checkpoint)
 
-        setattr(trainer.strategy, SAVED, average)  # no hook is called for `save_weights_only`
+        # Lightning calls no hook of a callback for a file of weights only, but this of the module.
+        vars(pl_module)["on_save_checkpoint"] = on_save_checkpoint
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        vars(trainer.strategy).pop(SAVED, None)
+        vars(pl_module).pop("on_save_checkpoint", None)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not self._average:
@@ -124,75 +121,73 @@ class EMA(Callback):
                 "--ema moves by less than weights of 16 bits can show; set --precision bf16-mixed"
             )
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        self._update(trainer)
+    def on_train_batch_end(self, *args: Any) -> None:
+        self._update()
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._show_average()
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        if self._average and not self._raw:
+            self._raw = self._put(self._average)
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._show_raw()
+    on_train_end = on_validation_start  # a test without a checkpoint scores the average too
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """A test without a checkpoint scores the average too."""
-        self._show_average()
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        if self._raw:
+            self._put(self._raw)
+            self._raw = []
 
-    def on_exception(self, *args: Any) -> None:
-        self._show_raw()
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        self.on_validation_end(trainer, pl_module)
 
     # ---- checkpoints ----
 
     def state_dict(self) -> dict[str, Any]:
-        if self._module is None:
+        if self._trainer is None:
             return {}
+        if self._average and not self._raw:
+            self._update()
         with self._showing(self._raw):
-            raw = self._module.state_dict()
+            raw = self._trainer.lightning_module.state_dict()
         return {"decay": self.decay, "updates": self._updates, "raw": raw}
 
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn != "fit":
             return
+        check_average(trainer, checkpoint)
+        state = checkpoint["callbacks"][self.state_key]
         self._start(pl_module, checkpoint["global_step"])
-        state = checkpoint["callbacks"].get(self.state_key)
-        if state:
-            self._updates = state["updates"]
-            _load_raw(pl_module, state)
-            _report(trainer, state["decay"], self.decay)
-        else:
-            _report(trainer, None, self.decay, "; the average starts from the loaded weights")
+        self._updates = state["updates"]
+        pl_module.load_state_dict(state["raw"], strict=pl_module.strict_loading)
+        if state["decay"] != self.decay:
+            trainer.print(f"continuing with ema {state['decay']} -> {self.decay}")
 
 
-def _point(weights: list[Tensor], values: list[Tensor]) -> None:
-    for weight, value in zip(weights, values, strict=True):
-        weight.data = value
+def _places(module: nn.Module) -> list[tuple[nn.Module, str]]:
+    """The owner and name of all that is averaged; a weight of two owners has two places."""
+    return [
+        (owner, name)
+        for owner in module.modules()
+        for named in (owner.named_parameters, owner.named_buffers)
+        for name, weight in named(recurse=False, remove_duplicate=False)
+        if weight.is_floating_point() or weight.is_complex()
+    ]
 
 
-def _load_raw(module: pl.LightningModule, state: dict[str, Any]) -> None:
-    module.load_state_dict(state["raw"], strict=module.strict_loading)
-
-
-def _report(trainer: pl.Trainer, old: float | None, new: float | None, note: str = "") -> None:
-    if old != new:
-        trainer.print(f"continuing with ema {old} -> {new}{note}")
-
-
-def _of(trainer: Any) -> EMA | None:
+def _ema_of(trainer: Any) -> EMA | None:
     return next((c for c in trainer.callbacks if isinstance(c, EMA)), None)
 
 
 def averaged(trainer: pl.Trainer) -> AbstractContextManager[None]:
     """Within, the module holds the average, if the trainer makes one."""
-    ema = _of(trainer)
-    return ema.averaged(trainer) if ema else nullcontext()
+    ema = _ema_of(trainer)
+    return ema.averaged() if ema else nullcontext()
 
 
-def continue_without(
-    trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]
-) -> None:
-    """A fit that continues one with EMA and has none goes on from the raw weights."""
-    state = checkpoint["callbacks"].get(EMA.state_key)
-    if state and not _of(trainer):
-        _load_raw(module, state)
-        _report(trainer, state["decay"], None, ", from the raw weights")
+def check_average(trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None:
+    """Raises `UserError` if a fit is continued with an average and was begun without, or v.v."""
+    state, ema = checkpoint["callbacks"].get(EMA.state_key), _ema_of(trainer)
+    if bool(state) != bool(ema):
+        then, now = state["decay"] if state else None, ema.decay if ema else None
+        raise UserError(
+            f"the checkpoint was trained with ema {then or 'null'}, now ema is {now or 'null'};\n"
+            f"an average can't begin or end within a run: set --ema {then or 'null'}"
+        )

@@ -12,6 +12,11 @@ from lit_opt.engine.errors import UserError
 from lit_opt.engine.optim.schedulers import scale_lr
 
 IN_OPTIMIZER = ("lr", "momentum", "weight_decay")
+HPARAMS = ("hyper_parameters", "datamodule_hyper_parameters")  # keys of a checkpoint
+DROPOUTS = (
+    *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
+    *(nn.AlphaDropout, nn.FeatureAlphaDropout),
+)
 
 
 class ChangeHyperparameters(Callback):
@@ -25,9 +30,9 @@ class ChangeHyperparameters(Callback):
         self.memory: dict[str, float] = {}
         """What `.change()` wants to remember between calls; saved in checkpoints."""
         self.lr_factor = 1.0
-        self._kept: dict[str, float] = {}
-        self._given_anew: set[str] = set()
-        self._reload_every = 0
+        """By what all changes so far have multiplied lr, and the rest of its schedule."""
+        self._kept: dict[str, float] = {}  # changes that are in no optimizer's state
+        self._reload_every = 0  # epochs, as the Trainer was told
 
     def change(self, metrics: dict[str, float], hparams: dict[str, float]) -> dict[str, float]:
         """The hyperparameters to change and their new values; empty for none.
@@ -47,7 +52,7 @@ class ChangeHyperparameters(Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking or trainer.optimizers == []:
             return
-        hparams = current(trainer, pl_module)
+        hparams = self._current()
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         changes = self.change(metrics, dict(hparams))
         for name, value in changes.items():
@@ -58,7 +63,23 @@ class ChangeHyperparameters(Callback):
                 )
             self._apply(name, value, hparams[name])
         if changes:
-            self._report({name: (hparams[name], value) for name, value in changes.items()})
+            text = ", ".join(f"{name} {hparams[name]:g} -> {changes[name]:g}" for name in changes)
+            self._trainer.print(f"step {trainer.global_step}: {text}")
+            values = {f"hparams/{name}": value for name, value in changes.items()}
+            for logger in trainer.loggers:
+                logger.log_metrics(values, trainer.global_step)
+
+    def _current(self) -> dict[str, float]:
+        """The hyperparameters that can be changed, with their values of this moment."""
+        optimizer: Optimizer = self._trainer.optimizers[0]
+        group, known = optimizer.param_groups[0], optimizer.defaults
+        values = {key: group[key] for key in IN_OPTIMIZER if key in known}
+        if found := self._dropouts():
+            values["dropout"] = found[0].p
+        return {**values, "batch_size": self._trainer.datamodule.batch_size}
+
+    def _dropouts(self) -> list[Any]:
+        return [module for module in self._module.modules() if isinstance(module, DROPOUTS)]
 
     def _apply(self, name: str, new: float, old: float) -> None:
         if name == "lr" and old > 0:
@@ -74,71 +95,41 @@ class ChangeHyperparameters(Callback):
             self._trainer.reload_dataloaders_every_n_epochs = 1
 
     def _apply_kept(self) -> None:
-        """What no optimizer state brings back after a resume."""
         if "dropout" in self._kept:
-            for module in dropouts(self._module):
+            for module in self._dropouts():
                 module.p = self._kept["dropout"]
         if "batch_size" in self._kept:
             self._trainer.datamodule.batch_size = int(self._kept["batch_size"])
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._trainer.reload_dataloaders_every_n_epochs = self._reload_every
-
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._reload_every = self._trainer.reload_dataloaders_every_n_epochs
 
-    def _report(self, changes: dict[str, tuple[float, float]]) -> None:
-        text = ", ".join(f"{name} {old:g} -> {new:g}" for name, (old, new) in changes.items())
-        self._trainer.print(f"step {self._trainer.global_step}: {text}")
-        for logger in self._trainer.loggers:
-            values = {f"hparams/{name}": new for name, (_, new) in changes.items()}
-            logger.log_metrics(values, self._trainer.global_step)
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._trainer.reload_dataloaders_every_n_epochs = self._reload_every
 
     def state_dict(self) -> dict[str, Any]:
         return {"memory": self.memory, "kept": self._kept, "lr_factor": self.lr_factor}
 
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """What the flags give anew is not changed back."""
-        pairs = (
-            ("hyper_parameters", pl_module.hparams),
-            ("datamodule_hyper_parameters", self._trainer.datamodule.hparams),
-        )
-        for key, new in pairs:
-            then, now = _flat(checkpoint.get(key, {})), _flat(new)
-            self._given_anew |= {n for n in now if n in then and then[n] != now[n]}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.memory, self.lr_factor = dict(state_dict["memory"]), state_dict["lr_factor"]
-        if "lr" in self._given_anew:
-            self.lr_factor = 1.0
-        kept = state_dict["kept"].items()
-        self._kept = {name: value for name, value in kept if name not in self._given_anew}
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Makes the earlier changes again, but for what the flags give anew."""
+        state = checkpoint["callbacks"].get(self.state_key)
+        if state is None:
+            return
+        then = _innermost([checkpoint.get(key, {}) for key in HPARAMS])
+        now = _innermost([pl_module.hparams, self._trainer.datamodule.hparams])
+        given = {name for name in now if name in then and then[name] != now[name]}
+        self.memory = dict(state["memory"])
+        self.lr_factor = 1.0 if "lr" in given else state["lr_factor"]
+        self._kept = {name: value for name, value in state["kept"].items() if name not in given}
         self._apply_kept()
 
 
-def _flat(values: Any) -> dict[str, Any]:
+def _innermost(groups: list[Any]) -> dict[str, Any]:
     """The innermost names and values of nested hyperparameters."""
-    flat: dict[str, Any] = {}
-    for name, value in dict(values).items():
-        flat |= _flat(value) if isinstance(value, Mapping) else {name: value}
-    return flat
-
-
-def current(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, float]:
-    """The hyperparameters that can be changed, with their values of this moment."""
-    optimizer: Optimizer = trainer.optimizers[0]
-    values = {
-        key: optimizer.param_groups[0][key] for key in IN_OPTIMIZER if key in optimizer.defaults
-    }
-    if found := dropouts(module):
-        values["dropout"] = found[0].p
-    return {**values, "batch_size": trainer.datamodule.batch_size}  # type: ignore[attr-defined]
-
-
-def dropouts(module: nn.Module) -> list[Any]:
-    return [m for m in module.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
+    values: dict[str, Any] = {}
+    for name, value in [item for group in groups for item in group.items()]:
+        values |= _innermost([value]) if isinstance(value, Mapping) else {name: value}
+    return values
 
 
 class HalveWhenStuck(ChangeHyperparameters):

@@ -71,17 +71,10 @@ class EpochLines(ProgressBar):
             self._bar.reset(self._task, total=trainer.num_training_batches)
             self._bar.update(self._task, description=f"epoch {trainer.current_epoch + 1}")
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         if self._bar and time.monotonic() - self._refreshed > 0.1:
             self._refreshed = time.monotonic()
-            self._bar.update(self._task, completed=batch_idx + 1)
+            self._bar.update(self._task, completed=trainer.fit_loop.epoch_loop.batch_idx + 1)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
@@ -93,14 +86,12 @@ class EpochLines(ProgressBar):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._close_epoch(trainer)
-        self._stop()
+        self._hide_bar()
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
-        self._stop()
+    def on_exception(self, *args: Any) -> None:
+        self._hide_bar()
 
-    def _stop(self) -> None:
+    def _hide_bar(self) -> None:
         if self._bar:
             self._bar.stop()
             self._bar = None

@@ -18,16 +18,8 @@ class StepLog(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._step = trainer.global_step
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        settings: Any = trainer
-        every, step = settings.log_every_n_steps, trainer.global_step
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, *args: Any) -> None:
+        every, step = trainer.log_every_n_steps, trainer.global_step
         before, self._step = self._step, step
         if not every or step // every == before // every or not trainer.loggers:
             return

@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from lit_opt.engine.callbacks.ema import averaged
+from lit_opt.engine.lightning_private import stage_of_test
 
 
 class TestEveryEpoch(Callback):
@@ -16,12 +17,10 @@ class TestEveryEpoch(Callback):
     __test__ = False  # the name looks like a test to pytest
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        trainer.testing = True  # no augmentation
         pl_module.eval()
-        with torch.inference_mode(), averaged(trainer):
+        with torch.inference_mode(), averaged(trainer), stage_of_test(trainer):
             self._test(trainer, pl_module)
         pl_module.train()
-        trainer.training = True
         pl_module.on_test_epoch_end()
 
     def _test(self, trainer: Any, pl_module: pl.LightningModule) -> None:

@@ -8,7 +8,7 @@ in their order, flags.
 import difflib
 import importlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,14 @@ from lit_opt.engine.cli.options import Options, is_flag
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.optim.name_matching import comparable, nearest
 
-# Options whose value may be the bare name of a class, and the module that has it.
-CLASSES = {
-    "model.net": ("lit_opt.models",),
-    "model.loss": ("torch.nn",),
-    "data.dataset": ("lit_opt.sources",),
-    "trainer.callbacks": ("lit_opt.engine.callbacks", "lightning.pytorch.callbacks"),
-}
 # Options given as {"name": …, argument: …}; naming one anew drops the arguments of the old one.
 SPECS = {"model.optimizer", "model.scheduler"}
+# Where classes that older checkpoints and configs name are now.
+MOVED = {
+    "lit_opt.data.": "lit_opt.sources.",
+    "lit_opt.callbacks.": "lit_opt.engine.callbacks.",
+    "lit_opt.metrics.": "lit_opt.engine.tasks.metrics.",
+}
 # What an option means that stands without a value.
 SWITCHES = {
     "test": ("test", "true"),
@@ -44,9 +43,9 @@ def expand_flags(argv: list[str], options: Options) -> list[str]:
         name = options.full(flag.rstrip("+"))
         if name == "config" and value is not None:
             value = dump(read_config(Path(value), options))
-        elif value is not None and name in {*CLASSES, *SPECS}:
-            value = dump(expand_value(name, _parse(flag, value)))
-        first = (name in CLASSES and name != "trainer.callbacks") or name in SPECS
+        elif value is not None and name in {*options.homes, *SPECS}:
+            value = dump(expand_value(name, _parse(flag, value), options))
+        first = (name in options.homes and name != "trainer.callbacks") or name in SPECS
         rank = 0 if name == "config" else 1 if first else 2
         name += "+" * flag.endswith("+")
         ranked.append((rank, f"--{name}" if value is None else f"--{name}={value}"))
@@ -104,15 +103,15 @@ def expand_mapping(content: dict[str, Any], options: Options) -> dict[str, Any]:
             group, _, option = options.full(plain).rpartition(".")
             target = result.setdefault(group, {}) if group else result
             target[option + "+" * f"{key}{name}".endswith("+")] = expand_value(
-                f"{group}.{option}", item
+                f"{group}.{option}", item, options
             )
     return result
 
 
-def expand_value(name: str, value: Any) -> Any:
+def expand_value(name: str, value: Any, options: Options) -> Any:
     if name in SPECS:
         return expand_spec(value)
-    return expand_class(name, value) if name in CLASSES else value
+    return expand_class(name, value, options) if name in options.homes else value
 
 
 def expand_spec(value: Any) -> Any:
@@ -124,26 +123,33 @@ def expand_spec(value: Any) -> Any:
     return value
 
 
-def expand_class(name: str, value: Any) -> Any:
+def expand_class(name: str, value: Any, options: Options) -> Any:
     """A bare class name, alone, in a list or as a class_path, -> its import path."""
     if isinstance(value, list):
-        return [expand_class(name, item) for item in value]
+        return [expand_class(name, item, options) for item in value]
     if isinstance(value, str):
-        return value if "." in value or value[:1] in "{[" else find_class(name, value)
+        bare = "." not in value and value[:1] not in "{["
+        return find_class(name, value, options.homes[name]) if bare else moved(value)
     if isinstance(value, dict) and "class_path" in value:
-        return {**value, "class_path": expand_class(name, value["class_path"])}
+        return {**value, "class_path": expand_class(name, value["class_path"], options)}
     return value
 
 
-def find_class(option: str, wanted: str) -> str:
+def moved(path: str) -> str:
+    """The import path of today of a class that was named by an older version's."""
+    old = next((start for start in MOVED if path.startswith(start)), "")
+    return MOVED.get(old, "") + path.removeprefix(old)
+
+
+def find_class(option: str, wanted: str, homes: Sequence[str]) -> str:
     """Import path of the class that `wanted` names, whatever its case: `nll`, `cross_entropy`."""
-    known = {comparable(name): path for home in CLASSES[option] for name, path in classes_in(home)}
+    known = {comparable(name): path for home in homes for name, path in classes_in(home)}
     if comparable(wanted) in known:
         return known[comparable(wanted)]
     near = nearest(wanted, [path.rpartition(".")[2] for path in known.values()])
     hint = f"did you mean {' or '.join(near)}?" if near else ""
     raise UserError(
-        f"--{option.split('.')[1]}: no {wanted!r} in {' or '.join(CLASSES[option])}; {hint}\n"
+        f"--{option.split('.')[1]}: no {wanted!r} in {' or '.join(homes)}; {hint}\n"
         "a class of your own is given by its import path: my_module.MyClass"
     )
 

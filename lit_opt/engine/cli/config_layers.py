@@ -1,27 +1,17 @@
-"""The layers of a configuration: default < data < checkpoint < configs in their order < flags."""
+"""What lies under a command's own words: the run's options, the checkpoint's, the data's."""
 
-import re
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from lit_opt.datamodule import ImageData
-from lit_opt.engine.cli.arguments import dump, read_config
+from lit_opt.engine.cli.arguments import expand_mapping, read_config
 from lit_opt.engine.cli.options import Options
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.runs.checkpoint_file import load
 
-
-def config_label(words: list[str]) -> str | None:
-    """What an unnamed run is called: after the last `--config`, or the run that it is of."""
-    files = [b for a, b in pairwise(words) if a in ("--config", "-c")]
-    files += [word.partition("=")[2] for word in words if word.startswith("--config=")]
-    if not files:
-        return None
-    path = Path(files[-1]).absolute()
-    return path.parent.name if path.stem == "config" else path.stem
+# Options of one command, which a run's config.yaml does not hold.
+COMMAND_ONLY = ("config", "name", "resume", "test", "ckpt_path")
 
 
 def checkpoint_layer(path: Path, options: Options) -> dict[str, Any]:
@@ -35,7 +25,8 @@ def checkpoint_layer(path: Path, options: Options) -> dict[str, Any]:
     layer: dict[str, Any] = {"ema": ema["decay"]} if ema else {}
     for group, key in (("model", "hyper_parameters"), ("data", "datamodule_hyper_parameters")):
         values = checkpoint.get(key, {})
-        layer[group] = {k: v for k, v in values.items() if f"{group}.{k}" in options.names}
+        known = {k: v for k, v in values.items() if f"{group}.{k}" in options.names}
+        layer |= expand_mapping({group: known}, options)
     return layer
 
 
@@ -50,7 +41,7 @@ def run_layer(run: Path, options: Options, flags: list[str]) -> dict[str, Any]:
     return layer
 
 
-def data_layer(data: ImageData, net: Namespace) -> dict[str, Any]:
+def data_layer(data: Any, net: Namespace) -> dict[str, Any]:
     """What the data implies: the sizes that the net takes; for a regression loss and metrics."""
     sizes = {
         "in_shape": list(data.in_shape),
@@ -64,30 +55,19 @@ def data_layer(data: ImageData, net: Namespace) -> dict[str, Any]:
     return {"model": model}
 
 
-def parse_layers(
-    parser: ArgumentParser, command: str, layers: list[dict[str, Any]], flags: list[str]
-) -> Namespace:
-    """The configuration of `command`; `layers` are weaker than the configs among the flags."""
-    configs = [f"--config={dump(layer)}" for layer in layers]
-    try:
-        return parser.parse_args([command, *configs, *flags])[command]
-    except UserError as error:
-        unknown = re.search(r"Option '(\w+)' is not accepted", str(error))
-        inner = re.match(r"--(\w+):", str(error))  # told without the option that it belongs to
-        name = unknown[1] if unknown else inner[1] if inner else ""
-        wrong = [flag for flag in flags if flag.partition("=")[0].endswith(f".{name}")]
-        if not wrong:
-            raise
-        if not unknown:
-            raise UserError(f"{wrong[0].partition('=')[0]}{str(error)[len(name) + 2 :]}") from error
-        others = [flag for flag in flags if flag not in wrong]
-        group = wrong[0].partition("=")[0][2:].rpartition(".")[0]
-        owner = parse_layers(parser, command, layers, others)[group]
-        raise UserError(f"unknown argument {wrong[0]}; {_arguments(owner)}") from error
+def of_the_experiment(config: Namespace, implied: dict[str, Any]) -> Namespace:
+    """What config.yaml holds: neither the command's own options nor the sizes out of the data.
+
+    So one file serves fit, test and predict, and another data set brings its own sizes.
+    """
+    config = config.clone()
+    sizes, net = implied["model"]["net"]["init_args"], config.model.net
+    for key in [key for key in sizes if _as_list(net.init_args[key]) == sizes[key]]:
+        net.init_args.pop(key)
+    for key in COMMAND_ONLY:
+        config.pop(key, None)
+    return config
 
 
-def _arguments(owner: Any) -> str:
-    """`MLP takes in_shape, num_classes`, of the last one where there are several."""
-    spec = owner[-1] if isinstance(owner, list) else owner
-    taken = ", ".join(spec.get("init_args", Namespace()).keys()) or "no arguments"
-    return f"{spec.class_path.rpartition('.')[2]} takes {taken}"
+def _as_list(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

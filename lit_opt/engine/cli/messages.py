@@ -1,23 +1,100 @@
-"""How jsonargparse's help and errors are worded."""
+"""What ends a command, in one to four lines; all that is recognised by other libraries' words.
+
+Where their words have changed, their own message is printed.
+"""
 
 import re
-from argparse import Action
-
-from jsonargparse import DefaultHelpFormatter
+import sys
+from typing import Any, NoReturn
 
 from lit_opt.engine.allowed_imports import refusal
+from lit_opt.engine.errors import RunError, Stopped, UserError
+
+# ---- how a command is left
+
+
+def leave(error: BaseException, debug: bool = False) -> None:
+    """Prints why a command ended and exits with its status; returns if that is 0.
+
+    Args:
+        error: What ended the command.
+        debug: Whether to raise errors as they are, for their traceback.
+
+    Raises:
+        SystemExit: 2 for usage and data, 1 for a failed run, 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    if isinstance(error, Stopped):
+        print(error if error.code == 0 else f"stopped: {error}", file=_stream(error.code))
+        if error.code:
+            raise SystemExit(error.code) from error
+        return
+    if _is_of_ctrl_c(error):
+        raise SystemExit(130) from None
+    if isinstance(error, SystemExit):
+        from lit_opt.engine.lightning_private import is_of_sigterm
+
+        raise SystemExit(143) if is_of_sigterm(error) else error
+    if debug or not isinstance(error, Exception):
+        raise error
+    _fail_with(error)
+
+
+def _stream(code: int) -> Any:
+    return sys.stderr if code else sys.stdout
+
+
+def _is_of_ctrl_c(error: BaseException | None) -> bool:
+    """Whether Lightning caught it and left in its own way, or stumbled."""
+    while error and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
+
+
+def _fail_with(error: Exception) -> NoReturn:
+    """What Lightning calls a misconfiguration is usage; an error of one's own code has a place."""
+    usage = isinstance(error, UserError) or type(error).__name__ == "MisconfigurationException"
+    text = "\n".join(str(error).strip().splitlines()[:4]) or type(error).__name__
+    if not usage and not isinstance(error, RunError):
+        text = f"{type(error).__name__}: {text.splitlines()[0]}\n--debug shows the traceback"
+    print(f"error: {text}", file=sys.stderr)
+    raise SystemExit(2 if usage else 1) from error
+
+
+# ---- a full memory
+
+FULL = re.compile(r"out of memory|DefaultCPUAllocator|C\w+_STATUS_ALLOC_FAILED", re.IGNORECASE)
+SIZE = re.compile(r"tried to allocate ([\d.]+ \w+)", re.IGNORECASE)
+
+
+def full_memory(error: Exception, stage: str | None, trainer: Any, data: Any) -> Exception:
+    """A `RunError` in place of an error that tells of a full memory, or else the error itself.
+
+    Args:
+        error: What was raised, of the host or a device.
+        stage: What was running: "train", an evaluation such as "validate", or None.
+        trainer: Whose precision and accumulation are proposed to be changed.
+        data: Whose `batch_size` and `eval_batch_size` are named.
+    """
+    if not isinstance(error, MemoryError) and not FULL.search(str(error)):
+        return error
+    size = SIZE.search(str(error))
+    wanted = f" (tried to allocate {size[1]})" if size else ""
+    half = "" if "16" in str(trainer.precision) else ", or set --precision bf16-mixed"
+    if stage == "train":
+        more = 2 * trainer.accumulate_grad_batches
+        makes_up = f"(--accumulate_grad_batches {more} makes up for half of it)"
+        what = f"lower --batch_size, now {data.batch_size} {makes_up}{half}"
+    elif stage:
+        what = f"lower --eval_batch_size, now {data.eval_batch_size}{half}"
+    else:
+        what = "the net, or the data set, is too large"
+    return RunError(f"out of memory{wanted}; {what}")
+
+
+# ---- jsonargparse's errors
 
 # jsonargparse's words, and ours where the value is part of another.
 REFUSED = re.compile(r"Importing '([\w.]+)' is not allowed|([\w.]+) is not imported")
-
-
-class HelpFormatter(DefaultHelpFormatter):
-    """Shows `--accelerator, --trainer.accelerator` for options with a short name."""
-
-    def _format_action_invocation(self, action: Action) -> str:
-        text = super()._format_action_invocation(action)
-        match = re.match(r"--(trainer|model|data)\.(\w+)( |$)", text)
-        return f"--{match[2]}, {text}" if match else text
 
 
 def short_error(message: str) -> str:
@@ -38,14 +115,21 @@ def short_error(message: str) -> str:
         return f"{option}: {wrong[1]} can't be used: {wrong[2]}"
     value = re.search(r"(?:Got|Given) value: (.*)", message)
     reasons = re.findall(r"(?:Expected an? |Type \S+ )[^\n]*", message)
-    wanted = [_plain(reason) for reason in reasons if not re.search(r"NoneType|a path but", reason)]
+    wanted = [_expected(text) for text in reasons if not re.search(r"NoneType|a path but", text)]
     expected = " or ".join(list(dict.fromkeys(wanted))[:3]) or message.splitlines()[-1].strip()
     seen = f"; got {value[1].strip()}" if value else ""
     return f"{option}: expected {expected}{seen}"[:400]
 
 
-def _plain(reason: str) -> str:
+def _expected(reason: str) -> str:
     """`Expected a <class 'int'>. Got value: x` -> `int`"""
     reason = re.sub(r"\.? Got value:.*", "", reason).removeprefix("Expected a ")
     reason = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", reason)
     return re.sub(r"typing\.Literal\[(.*)\]", r"one of \1", reason)
+
+
+def argument_of(error: UserError) -> tuple[str, bool]:
+    """The innermost argument that a parsing error names, and whether its class has none such."""
+    unknown = re.search(r"Option '(\w+)' is not accepted", str(error))
+    inner = re.match(r"--(\w+):", str(error))  # told without the option that it belongs to
+    return (unknown or inner or {1: ""})[1], unknown is not None

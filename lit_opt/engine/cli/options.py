@@ -1,8 +1,8 @@
-"""Commands and options, before anything heavy is imported."""
+"""Commands and the names of options, before anything heavy is imported."""
 
 import ast
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,16 +10,10 @@ from lit_opt.engine.errors import UserError
 
 COMMANDS = ("fit", "validate", "test", "predict")
 SYNONYMS = {"epochs": "max_epochs", "seed": "seed_everything", "c": "config", "h": "help"}
-OF_COMMANDS = {
-    "config",
-    "help",
-    "print_config",
-    "seed_everything",
-    "name",
-    "ckpt_path",
-    "ema",
-    "compile",
-}
+# What every command has beside the arguments of the trainer, the model and the data.
+EVERYWHERE = {"config", "help", "print_config", "seed_everything", "name", "ckpt_path"}
+EVERYWHERE |= {"ema", "compile"}
+OF_FIT = {"test", "no_test", "resume"}
 
 
 class Options:
@@ -27,10 +21,14 @@ class Options:
 
     Args:
         names: Full names, such as `trainer.accelerator`.
+        homes: For options whose value may be the bare name of a class: the modules that have it.
     """
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(
+        self, names: Iterable[str], homes: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
         self.names = {name for name in names if name}
+        self.homes = homes or {}
         self.groups = sorted({name.split(".")[0] for name in self.names if "." in name})
 
     def full(self, flag: str) -> str:
@@ -40,14 +38,14 @@ class Options:
         if first in self.groups:
             known = ".".join([first, *rest[:1]])
             if rest and known not in self.names:
-                raise UserError(f"unknown option --{flag}{self.nearest(known)}")
+                raise UserError(f"unknown option --{flag}{self.suggest(known)}")
             return flag
         owners = self._owners(first)
         if len(owners) > 1:
             names = " and ".join(f"--{_join(group, flag)}" for group in owners)
             raise UserError(f"--{flag} is ambiguous: {names} exist; write the one you mean")
         if not owners:
-            raise UserError(f"unknown option --{flag}{self.nearest(flag)}")
+            raise UserError(f"unknown option --{flag}{self.suggest(flag)}")
         return _join(owners[0], ".".join([first, *rest]))
 
     def _owners(self, name: str) -> list[str | None]:
@@ -58,7 +56,8 @@ class Options:
         last = name.split(".", 1)[-1]
         return last if len(self._owners(last)) == 1 else name
 
-    def nearest(self, flag: str) -> str:
+    def suggest(self, flag: str) -> str:
+        """The end of an error: the option whose name is most like `flag`."""
         known = {self.short(name) for name in self.names} | self.names
         match = difflib.get_close_matches(flag, sorted(known), n=1)
         return f"; did you mean --{match[0]}?" if match else "; --help lists the options"
@@ -81,35 +80,45 @@ def _join(group: str | None, name: str) -> str:
     return f"{group}.{name}" if group else name
 
 
-def check_names(words: list[str]) -> None:
-    """Finds a misspelt command or option at once."""
-    command, options = split_command(words)
-    known = options_in_the_sources(command)
-    for word in filter(is_flag, options):
-        known.full(word.lstrip("-").partition("=")[0].rstrip("+"))
+def check_spelling(words: list[str], model: type | str, data: type | str) -> None:
+    """Raises `UserError` for a misspelt command or option, in a tenth of a second.
+
+    The names are read off the text of the classes, as to import them takes seconds. Classes that
+    are imported already, or inherit their constructor, are left to the parser.
+    """
+    command, flags = split_command(words)
+    if isinstance(model, str) and isinstance(data, str):
+        known = options_in_the_sources(command, model, data)
+        for word in filter(is_flag, flags):
+            if known:
+                known.full(word.lstrip("-").partition("=")[0].rstrip("+"))
 
 
-def options_in_the_sources(command: str) -> Options:
-    """The options of `command`, read off the classes' text: importing them takes seconds."""
-    here = Path(__file__).parents[2]
+def options_in_the_sources(command: str, model: str, data: str) -> Options | None:
+    """The options of `command`, None if a class states no constructor in its own file.
+
+    `model` and `data` are the import paths of classes.
+    """
     lightning = Path(str(getattr(find_spec("lightning"), "origin", ""))).parent
-    classes = {
-        "trainer": (lightning / "pytorch/trainer/trainer.py", "Trainer"),
-        "model": (here / "module.py", "LitModule"),
-        "data": (here / "datamodule.py", "ImageData"),
-    }
-    names = OF_COMMANDS | ({"test", "no_test", "resume"} if command == "fit" else set())
-    for group, (path, name) in classes.items():
-        names |= {group, *(f"{group}.{argument}" for argument in _arguments(path, name))}
+    names = EVERYWHERE | (OF_FIT if command == "fit" else set())
+    classes = {"trainer": (lightning / "pytorch/trainer/trainer.py", "Trainer")}
+    for group, path in (("model", model), ("data", data)):
+        module, _, name = path.rpartition(".")
+        classes[group] = (Path(str(getattr(find_spec(module), "origin", ""))), name)
+    for group, (file, name) in classes.items():
+        taken = _constructor_takes(file, name)
+        if taken is None:
+            return None
+        names |= {group, *(f"{group}.{argument}" for argument in taken)}
     return Options(names)
 
 
-def _arguments(path: Path, name: str) -> list[str]:
-    """The names that a class's `__init__` takes."""
+def _constructor_takes(path: Path, name: str) -> list[str] | None:
+    """The names of the arguments of the class `name` in the file `path`."""
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             for item in node.body:
                 if isinstance(item, ast.FunctionDef) and item.name == "__init__":
                     taken = [*item.args.args, *item.args.kwonlyargs]
                     return [argument.arg for argument in taken if argument.arg != "self"]
-    return []
+    return None

@@ -34,18 +34,22 @@ def cached(
     """
     file = f"{name}-{key}.npy"
     for folder in folders:
-        x = _map(folder / file, length)
-        if x is not None:
+        if (x := _mapped(folder / file, length)) is not None:
             return x
     for folder in folders:
-        lock = _lock(folder)
-        if lock is not None:
-            with lock:
-                return _build_once(folder, name, file, length, rows)
+        if (lock := _lock_folder(folder)) is None:
+            continue
+        with lock:
+            # Perhaps the process that was waited for has built it.
+            if (x := _mapped(folder / file, length)) is None:
+                _build(folder / file, length, rows())
+                _remove(path for path in folder.glob(f"{name}-*.npy") if path.name != file)
+                x = _mapped(folder / file, length)
+            return x
     return None
 
 
-def _map(path: Path, length: int) -> Tensor | None:
+def _mapped(path: Path, length: int) -> Tensor | None:
     """None if the file is absent, cut short or something else."""
     try:
         array = np.load(path, mmap_mode="r")
@@ -59,7 +63,7 @@ def _map(path: Path, length: int) -> Tensor | None:
         return torch.from_numpy(array)
 
 
-def _lock(folder: Path) -> IO[str] | None:
+def _lock_folder(folder: Path) -> IO[str] | None:
     """Waits while another process builds in `folder`; closing unlocks, and so does being killed.
 
     None if the folder can't be written or locked, as on Windows.
@@ -75,34 +79,22 @@ def _lock(folder: Path) -> IO[str] | None:
     return lock
 
 
-def _build_once(
-    folder: Path, name: str, file: str, length: int, rows: Callable[[], Rows]
-) -> Tensor | None:
-    """Holds the lock: whatever is half-written here was left by a process that was killed."""
-    x = _map(folder / file, length)
-    if x is not None:
-        return x  # built by the process that was waited for
-    _remove(folder.glob("*.tmp"))
-    _write(folder / file, length, rows())
-    _remove(path for path in folder.glob(f"{name}-*.npy") if path.name != file)
-    return _map(folder / file, length)
-
-
 def _remove(paths: Iterable[Path]) -> None:
-    """Who has a removed file mapped keeps it to the end."""
+    """A process that has a removed file mapped keeps it to its end."""
     for path in paths:
         with contextlib.suppress(OSError):
             path.unlink()
 
 
-def _write(path: Path, length: int, rows: Rows) -> None:
-    """The file appears whole or not at all, even if the power fails."""
+def _build(path: Path, length: int, rows: Rows) -> None:
+    """Under the lock; the file appears whole or not at all, even if the power fails."""
+    _remove(path.parent.glob("*.tmp"))  # of a process that was killed
     temporary = path.with_name(f"{uuid4().hex}.tmp")
     try:
         with contextlib.closing(rows), temporary.open("wb") as file:
             for number, row in enumerate(rows):
                 if number == 0:
-                    _begin(file, (length, *row.shape))
+                    _write_header(file, (length, *row.shape))
                 file.write(row.data)
             file.flush()
             os.fsync(file.fileno())
@@ -116,8 +108,8 @@ def _write(path: Path, length: int, rows: Rows) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _begin(file: IO[bytes], shape: tuple[int, ...]) -> None:
-    """The header; a disk too small is told now, not when it is full."""
+def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
+    """A disk too small is told now, not when it is full."""
     size = math.prod(shape)
     if shutil.disk_usage(file.name).free < size:
         raise OSError(errno.ENOSPC, f"{size:,} bytes don't fit on the disk")

@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from lit_opt.engine.errors import UserError
+
+# The least and the largest value of a hyperparameter, both allowed.
+RANGES = {
+    "batch_size": (1, None),
+    "eval_batch_size": (1, None),
+    "val_fraction": (0, 0.999),
+    "crop_padding": (0, None),
+    "erasing": (0, 1),
+    "mixup": (0, None),
+    "cutmix": (0, None),
+    "num_workers": (0, None),
+    "steps_per_execution": (1, None),
+}
+
+
+def check_hyperparameters(values: Mapping[str, Any]) -> None:
+    """Each number lies in its range of `RANGES`; nan lies in none."""
+    for key, (low, high) in RANGES.items():
+        if not (values[key] >= low and (high is None or values[key] <= high)):
+            expected = f"at least {low}" if high is None else f"{low} to {high}"
+            raise UserError(f"--{key} is {values[key]}; expected {expected}")
 
 
 def check_split(where: str, loaded: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
@@ -41,7 +65,7 @@ def _check_finite(where: str, name: str, values: Tensor) -> None:
         )
 
 
-def check_fit(
+def check_source_fits(
     where: str, x: Tensor, y: Tensor, in_shape: tuple[int, ...], num_classes: int
 ) -> None:
     """Samples have shape `in_shape`; labels lie in [0, num_classes), targets are as many."""
@@ -62,8 +86,20 @@ def check_fit(
         )
 
 
-def check_number(key: str, value: float, low: float, high: float = float("inf")) -> None:
-    """`value` must lie in [low, high]."""
-    if not low <= value <= high:
-        expected = f"at least {low}" if high == float("inf") else f"{low} to {high}"
-        raise UserError(f"--{key} is {value}; expected {expected}")
+def check_images(where: str, x: Tensor, values: Mapping[str, Any]) -> None:
+    """No hyperparameter asks for an augmentation where x, float (N, F), is a table."""
+    asked = any(values[key] for key in ("flip", "crop_padding", "erasing", "mixup", "cutmix"))
+    if x.ndim == 2 and asked:
+        raise UserError(
+            f"{where} is a table, its samples have shape {tuple(x.shape[1:])};\n"
+            "flip, crop_padding, erasing, mixup and cutmix need images: unset them"
+        )
+
+
+def check_cut(val_fraction: float, samples: int, kept: int) -> None:
+    """A validation split that is asked for has a sample."""
+    if val_fraction > 0 and kept == 0:
+        raise UserError(
+            f"--val_fraction {val_fraction} of {samples} samples is less than one;\n"
+            "raise it, or set it to 0 for no validation"
+        )

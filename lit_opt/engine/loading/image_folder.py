@@ -86,14 +86,18 @@ class ImageFolder(Source):
         from rich.console import Console
         from rich.progress import Progress
 
-        size = None
+        first: tuple[int, ...] = ()
         on_terminal = sys.stderr.isatty()
         with Progress(console=Console(stderr=True), transient=True, disable=not on_terminal) as bar:
             task = bar.add_task(f"decoding {len(paths):,} images", total=len(paths))
             for path, image in zip(paths, _in_parallel(self._read, paths), strict=True):
-                _, *size_here = image.shape
-                size = size or size_here
-                _check_size(path, size_here, paths[0], size)
+                first = first or image.shape
+                if image.shape != first:
+                    (_, h, w), (_, h0, w0) = image.shape, first
+                    raise UserError(
+                        f"images differ in size: '{paths[0]}' is {w0}x{h0},\n'{path}' is {w}x{h} "
+                        "pixels; set --dataset.image_size"
+                    )
                 yield image
                 bar.advance(task)
 
@@ -137,7 +141,7 @@ def _in_parallel(read: Callable[[Path], Row], paths: list[Path]) -> Iterator[Row
 def _class_folders(data_dir: Path, split: str) -> list[Path]:
     root = data_dir / split
     found = sorted(root.iterdir()) if root.is_dir() else []
-    folders = [path for path in found if path.is_dir() and not path.name.startswith(".")]
+    folders = [path for path in found if path.is_dir() and path.name[0] != "."]
     if not folders:
         raise UserError(
             f"'{root}' {'has no class folders' if root.is_dir() else 'is missing'}; expected\n"
@@ -148,30 +152,16 @@ def _class_folders(data_dir: Path, split: str) -> list[Path]:
 
 
 def _image_files(folder: Path) -> list[Path]:
-    files = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    files = [path for path in found if path.name[0] != "."]
     if not files:
-        raise UserError(
-            f"the class folder '{folder}' has no images ({', '.join(sorted(SUFFIXES))})"
-        )
+        suffixes = ", ".join(sorted(SUFFIXES))
+        raise UserError(f"the class folder '{folder}' has no images ({suffixes})")
     return files
 
 
 def _label(folder: Path, classes: list[str]) -> int:
     if folder.name not in classes:
-        raise UserError(
-            f"'{folder}' is a class that the training set doesn't have: {', '.join(classes[:10])}"
-        )
+        known = ", ".join(classes[:10])
+        raise UserError(f"'{folder}' is a class that the training set doesn't have: {known}")
     return classes.index(folder.name)
-
-
-def _check_size(path: Path, size: list[int], first: Path, expected: list[int]) -> None:
-    if size != expected:
-        (h, w), (h0, w0) = size, expected
-        raise UserError(
-            f"images differ in size: '{first}' is {w0}x{h0},\n'{path}' is {w}x{h} pixels; "
-            "set --dataset.image_size"
-        )

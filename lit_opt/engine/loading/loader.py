@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import multiprocessing
 import signal
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from lit_opt.engine.errors import UserError
 
-Batch = tuple[Tensor, Tensor]
+XY = tuple[Tensor, Tensor]
 # What the position inside an epoch depends on, in the words of the command line.
 SIZES = {
     "batch_size": "--batch_size",
@@ -26,10 +26,11 @@ SIZES = {
     "samples": "a training set of",
     "group": "--steps_per_execution",
 }
+GROUP = "group"  # must not change at all: Lightning's own counts are in groups
 
 
-class Batches(Dataset[Batch]):
-    """Rows of x (N, ...) and y (N, ...); `rows`, int64 (M,), selects some without a copy."""
+class Batches(Dataset[XY]):
+    """Samples x (N, ...) and y (N, ...); `rows`, int64 (M,), selects some without a copy."""
 
     def __init__(self, x: Tensor, y: Tensor, rows: Tensor | None = None) -> None:
         self.x, self.y = x, y
@@ -38,11 +39,7 @@ class Batches(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> Batch:
-        row = self.rows[index]
-        return self.x[row], self.y[row]
-
-    def __getitems__(self, indices: list[int] | Tensor) -> Batch:
+    def __getitems__(self, indices: list[int] | Tensor) -> XY:
         # index_select takes an eighth of the time of x[rows].
         rows = self.rows.index_select(0, torch.as_tensor(indices))
         return self.x.index_select(0, rows), self.y.index_select(0, rows)
@@ -78,13 +75,23 @@ class EpochSampler(DistributedSampler[int]):
         return iter(self.order().tolist())
 
 
-class Group(list[Batch]):
-    """Batches whose optimizer steps are run in one go; each begins with `loader.begin_step`."""
+class Group:
+    """The next batches of an epoch, which one call of `training_step` trains on one by one.
 
-    loader: LazyLoader
+    It is no collection, so that Lightning hands it on as it is. Each batch is fetched, and torch
+    seeded for its step, when `numbered` comes to it.
+    """
+
+    def __init__(self, loader: LazyLoader, batches: Iterator[XY]) -> None:
+        self.loader, self.batches = loader, batches
+
+    def numbered(self) -> Iterator[tuple[int, XY]]:
+        """(number of the batch in the epoch, from 0 on; the batch as the loader gives it)"""
+        for batch in self.batches:
+            yield self.loader.batch - 1, batch
 
 
-class LazyLoader(DataLoader[Batch]):
+class LazyLoader(DataLoader[XY]):
     """Starts at the first batch, not at `iter()`, and goes on inside an epoch after a resume.
 
     Lightning calls `iter()` before `set_epoch`; workers would have fetched the batches of the wrong
@@ -95,7 +102,7 @@ class LazyLoader(DataLoader[Batch]):
     """
 
     sampler: EpochSampler
-    group = 1  # batches handed over at once
+    group = 1  # batches in a `Group`; with 1 the loader gives the batches themselves
     batch = 0  # of the epoch, handed over so far
     _resumed: dict[str, int] | None = None
 
@@ -104,22 +111,25 @@ class LazyLoader(DataLoader[Batch]):
 
     @property
     def steps(self) -> int:
-        """Batches an epoch."""
+        """Batches, and so optimizer steps, in an epoch."""
         return super().__len__()
 
-    def __iter__(self) -> Iterator[Batch | Group]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[XY | Group]:  # type: ignore[override]
         if not isinstance(self.sampler, EpochSampler):  # Lightning's, for a prediction
             yield from super().__iter__()
             return
         self._seeders = _seeders() if self.sampler.shuffle else []
         self.batch = self._first_batch()
         self.sampler.skipped = self.batch * (self.batch_size or 0)
-        batches = self._batches()
-        while group := Group(islice(batches, self.group - self.batch % self.group)):
-            group.loader = self
-            yield group if self.group > 1 else self.begin_step(group[0])
+        batches = map(self._begin_step, self._fetched())
+        if self.group == 1:
+            yield from batches
+            return
+        # Lightning has counted a group that --max_steps has cut: its rest goes to the next one.
+        for end in range(ceil(self.batch / self.group) + 1, len(self) + 1):
+            yield Group(self, islice(batches, end * self.group - self.batch))
 
-    def begin_step(self, batch: Batch) -> Batch:
+    def _begin_step(self, batch: XY) -> XY:
         """Counts the batch and, in training, seeds torch for its step."""
         if self._seeders:
             place = (self.sampler.seed, self.sampler.epoch, self.batch, self.sampler.rank)
@@ -128,34 +138,30 @@ class LazyLoader(DataLoader[Batch]):
         self.batch += 1
         return batch
 
-    def _batches(self) -> Iterator[Batch]:
+    def _fetched(self) -> Iterator[XY]:
         if self.num_workers or self.pin_memory or self.batch_size is None:
-            yield from super().__iter__()
+            with _signals_held_back():
+                iterator = super().__iter__()
+            yield from iterator
         else:  # what DataLoader does around its fetching costs more than the fetching
             data: Any = self.dataset
             order = self.sampler.order().to(data.rows.device)
             yield from map(data.__getitems__, torch.split(order, self.batch_size))
 
-    def _get_iterator(self) -> Any:
-        with _signals_wait():  # for workers that don't ignore them yet
-            iterator = super()._get_iterator()
-            if self.num_workers:
-                atexit.register(_end_workers, weakref.ref(iterator))
-            return iterator
-
     def _first_batch(self) -> int:
         state, self._resumed = self._resumed, None
-        if state is None or state["epoch"] != self.sampler.epoch:
+        if state is None:
             return 0
-        now = self.state_dict()
+        now, inside = self.state_dict(), state["epoch"] == self.sampler.epoch
         for key, flag in SIZES.items():
-            if state[key] != now[key]:
+            if state[key] != now[key] and (inside or key == GROUP):
+                where = f"inside epoch {state['epoch'] + 1}, " if inside else ""
                 raise UserError(
-                    f"the checkpoint was written inside epoch {state['epoch'] + 1}, with {flag} "
-                    f"{state[key]}; now it is {now[key]}.\n"
-                    f"Continue with {state[key]}; only between epochs can it change"
+                    f"the checkpoint was written {where}with {flag} {state[key]}; now it is "
+                    f"{now[key]}.\nContinue with {state[key]}"
+                    + ("; only between epochs can it change" if key != GROUP else "")
                 )
-        return state["batch"]
+        return state["batch"] if inside else 0
 
     def state_dict(self) -> dict[str, int]:
         return {
@@ -181,9 +187,17 @@ def _seeders() -> list[Callable[[int], Any]]:
     return seeders
 
 
+def whole_batch(batch: Any) -> Any:
+    """The collate function: `Batches` hands over whole batches already."""
+    return batch
+
+
+# ---- worker processes: a signal to a whole process group is for the main process alone ----
+
+
 @contextmanager
-def _signals_wait() -> Iterator[None]:
-    """Until the end; processes that are started within never get them."""
+def _signals_held_back() -> Iterator[None]:
+    """Processes that are started within never get a SIGTERM or SIGINT; others do at the end."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -194,18 +208,11 @@ def _signals_wait() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def ignore_signals(worker: int) -> None:
-    """What is sent to a whole process group is for the main process, which ends its workers."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _end_workers(iterator: weakref.ref[Any]) -> None:
-    """At its exit Python waits for them, after a SIGTERM that they ignore."""
-    if alive := iterator():
-        alive._shutdown_workers()
-
-
-def as_is(batch: Any) -> Any:
-    """The collate function: `Batches` hands over whole batches."""
-    return batch
+@atexit.register
+def _end_workers() -> None:
+    """Python sends its daemons a SIGTERM, which ours never get, and would wait for them."""
+    daemons = [process for process in multiprocessing.active_children() if process.daemon]
+    if daemons and hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch raises an error where one is killed
+    for process in daemons:
+        process.kill()

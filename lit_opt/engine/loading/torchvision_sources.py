@@ -47,22 +47,19 @@ class _TorchVision(Source):
 class MNIST(_TorchVision):
     """Handwritten digits, grey 28x28: 60,000 to train on, 10,000 to test on."""
 
-    name, folder = "MNIST", "MNIST/raw"
-    in_shape, num_classes = (1, 28, 28), 10
+    name, folder, in_shape, num_classes = "MNIST", "MNIST/raw", (1, 28, 28), 10
 
 
 class FashionMNIST(_TorchVision):
     """Clothes, grey 28x28: 60,000 to train on, 10,000 to test on."""
 
-    name, folder = "FashionMNIST", "FashionMNIST/raw"
-    in_shape, num_classes = (1, 28, 28), 10
+    name, folder, in_shape, num_classes = "FashionMNIST", "FashionMNIST/raw", (1, 28, 28), 10
 
 
 class KMNIST(_TorchVision):
     """Cursive Japanese characters, grey 28x28: 60,000 to train on, 10,000 to test on."""
 
-    name, folder = "KMNIST", "KMNIST/raw"
-    in_shape, num_classes = (1, 28, 28), 10
+    name, folder, in_shape, num_classes = "KMNIST", "KMNIST/raw", (1, 28, 28), 10
 
 
 class EMNIST(_TorchVision):
@@ -73,17 +70,15 @@ class EMNIST(_TorchVision):
             letters (26), digits or mnist (10).
     """
 
-    name, folder = "EMNIST", "EMNIST/raw"
-    in_shape = (1, 28, 28)
+    name, folder, in_shape = "EMNIST", "EMNIST/raw", (1, 28, 28)
 
     def __init__(
         self,
         split: Literal["balanced", "byclass", "bymerge", "letters", "digits", "mnist"] = "balanced",
     ) -> None:
         self.split = split
-        self.num_classes = {"balanced": 47, "byclass": 62, "bymerge": 47, "letters": 26}.get(
-            split, 10
-        )
+        counts = {"balanced": 47, "byclass": 62, "bymerge": 47, "letters": 26}
+        self.num_classes = counts.get(split, 10)
 
     def _open(self, data_dir: Path, **options: Any) -> Any:
         data = super()._open(data_dir, split=self.split, **options)
@@ -96,12 +91,10 @@ class EMNIST(_TorchVision):
 class CIFAR10(_TorchVision):
     """Photographs, RGB 32x32: 50,000 to train on, 10,000 to test on."""
 
-    name, folder = "CIFAR10", "cifar-10-batches-py"
-    in_shape, num_classes = (3, 32, 32), 10
+    name, folder, in_shape, num_classes = "CIFAR10", "cifar-10-batches-py", (3, 32, 32), 10
 
 
 class CIFAR100(_TorchVision):
     """Photographs, RGB 32x32, 100 classes: 50,000 to train on, 10,000 to test on."""
 
-    name, folder = "CIFAR100", "cifar-100-python"
-    in_shape, num_classes = (3, 32, 32), 100
+    name, folder, in_shape, num_classes = "CIFAR100", "cifar-100-python", (3, 32, 32), 100

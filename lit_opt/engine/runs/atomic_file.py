@@ -12,7 +12,7 @@ from lit_opt.engine.errors import RunError
 
 
 @contextmanager
-def write_aside(path: Path, previous: Path | None = None) -> Iterator[IO[bytes]]:
+def atomic_write(path: Path, previous: Path | None = None) -> Iterator[IO[bytes]]:
     """A hidden file beside `path` to write to, which takes its name once it is on the disk.
 
     Args:
@@ -40,18 +40,18 @@ def write_aside(path: Path, previous: Path | None = None) -> Iterator[IO[bytes]]
 
 
 def write_text(path: Path, text: str) -> None:
-    with write_aside(path) as file:
+    with atomic_write(path) as file:
         file.write(text.encode())
 
 
 def _swap(new: Path, path: Path, previous: Path | None) -> None:
     """At every moment one of `path` and `previous` is whole, even if the old `path` was not."""
-    keep = previous is not None and path.exists()
-    if previous and keep:
-        _link(path, _hidden(previous))
+    keep = previous if path.exists() else None
+    if keep:
+        _link(path, _hidden(keep))
     new.replace(path)
-    if previous and keep:
-        _hidden(previous).replace(previous)
+    if keep:
+        _hidden(keep).replace(keep)
     with contextlib.suppress(OSError):  # not every file system can
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -74,7 +74,7 @@ def _hidden(path: Path) -> Path:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Of processes that were killed while they wrote."""
+    """Removes what processes that were killed while they wrote have left in `folder`."""
     remove(folder.glob(".*.tmp"))
 
 

@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.utilities import rank_zero_only
 
 from lit_opt.engine.errors import UserError
-from lit_opt.engine.runs.atomic_file import reason, write_aside
+from lit_opt.engine.runs.atomic_file import atomic_write, reason
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
@@ -32,7 +31,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
             return super().save_checkpoint(checkpoint, path, storage_options)
         path = Path(path)
         previous = path.with_name(PREVIOUS) if path.name == LAST else None
-        with write_aside(path, previous) as file:
+        with atomic_write(path, previous) as file:
             torch.save(checkpoint, file)
 
     def load_checkpoint(
@@ -45,13 +44,6 @@ class SafeCheckpointIO(TorchCheckpointIO):
         if _is_remote(path):
             return super().load_checkpoint(path, map_location, weights_only=True)
         return load(Path(path), map_location=map_location)
-
-
-def use_safe_io(strategy: Strategy) -> None:
-    """Unless the user chose a plugin or the strategy needs one of its own, as on a TPU."""
-    unset = strategy._checkpoint_io is None
-    if unset and type(strategy.checkpoint_io) is TorchCheckpointIO:
-        strategy.checkpoint_io = SafeCheckpointIO()
 
 
 def _is_remote(path: str | Path) -> bool:

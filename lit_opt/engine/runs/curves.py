@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from lit_opt.engine.runs.atomic_file import write_aside
+from lit_opt.engine.runs.atomic_file import atomic_write
 
 
 class CSVCurves(Logger):
@@ -29,16 +29,11 @@ class CSVCurves(Logger):
         self.next_save = 0.0
 
     @property
-    def name(self) -> str:
-        return self.path.parent.name
-
-    @property
-    def version(self) -> str:
-        return ""
-
-    @property
-    def log_dir(self) -> str:
+    def save_dir(self) -> str:
+        """A ModelCheckpoint of the user's writes to `save_dir/name/version/checkpoints`."""
         return str(self.path.parent)
+
+    name = version = ""
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """They are in config.yaml."""
@@ -67,7 +62,7 @@ class CSVCurves(Logger):
             return
         began = time.monotonic()
         columns = list(dict.fromkeys(key for row in self.rows.values() for key in row))
-        with write_aside(self.path) as file:
+        with atomic_write(self.path) as file:
             text = io.TextIOWrapper(file, encoding="utf-8", newline="")
             writer = csv.DictWriter(text, columns)
             writer.writeheader()

@@ -1,12 +1,10 @@
 """`environment.json`: with what a run was started; a list, one entry a start."""
 
-import hashlib
 import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,24 +14,22 @@ import torch
 from lightning.pytorch import Trainer
 
 import lit_opt
-from lit_opt.engine.runs.atomic_file import write_aside
+from lit_opt.engine.runs.atomic_file import atomic_write
 
-PACKAGES = ("torch", "lightning", "torchmetrics", "torchvision", "numpy")
+RECORDED = ("torch", "lightning", "torchmetrics", "torchvision", "numpy")
 # No other variable is kept: many hold secrets.
 VARIABLES = ("SLURM_JOB_ID", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
-DIFF = ("diff", "--no-color", "--no-ext-diff", "--no-textconv")
-MOST = 1_000_000  # bytes of a diff
-MOST_NAMES = 100  # of files that git does not track
+LARGEST_DIFF = 1_000_000  # bytes
 
 
 def record_start(run: Path, trainer: Trainer, seed: int | None) -> None:
     """Appends this start to `run/environment.json`; uncommitted changes are a file beside it."""
     path, damaged = run / "environment.json", None
     try:
-        starts = json.loads(path.read_bytes())
+        starts = list(json.loads(path.read_bytes()))
     except FileNotFoundError:
         starts = []
-    except ValueError:  # edited or damaged: it gets another name
+    except (ValueError, TypeError):  # edited or damaged: it gets another name
         starts, damaged = [], run / "environment-damaged.json"
     start = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -43,16 +39,20 @@ def record_start(run: Path, trainer: Trainer, seed: int | None) -> None:
         "platform": platform.platform(),
         "host": platform.node(),
         "devices": _devices(trainer),
-        "variables": _variables(os.environ),
-        "git": _git(_home(), run),
+        "variables": {
+            name: value
+            for name, value in os.environ.items()
+            if name in VARIABLES or name.startswith("LIT_OPT_")
+        },
+        "git": _git(run / f"uncommitted-{len(starts) + 1}.diff"),
     }
-    with write_aside(path, previous=damaged) as file:
+    with atomic_write(path, previous=damaged) as file:
         file.write(json.dumps([*starts, start], indent=2).encode() + b"\n")
 
 
 def _versions() -> dict[str, str | None]:
     versions: dict[str, str | None] = {"python": platform.python_version()}
-    for name in PACKAGES:
+    for name in RECORDED:
         try:
             versions[name] = version(name)
         except PackageNotFoundError:
@@ -82,53 +82,28 @@ def _processor() -> str:
     return names[0] if names else platform.processor()
 
 
-def _variables(variables: Mapping[str, str]) -> dict[str, str]:
-    return {k: v for k, v in variables.items() if k in VARIABLES or k.startswith("LIT_OPT_")}
-
-
-# ---- git
-
-
-def _home() -> Path:
-    """Where the program is, whose code the run is of."""
-    file = getattr(sys.modules["__main__"], "__file__", None)
-    return Path(file).resolve().parent if file else Path.cwd()
-
-
-def _git(home: Path, run: Path) -> dict[str, Any] | None:
-    """The commit and what differs from it; None without git or outside of a repository."""
+def _git(diff_file: Path) -> dict[str, Any] | None:
+    """The program's commit and the file of what differs from it; None outside of a repository."""
     try:
-        status = _output(home, "status", "--porcelain=v2", "--branch", "--untracked-files=normal")
-        lines = status.decode(errors="replace").splitlines()
-        [commit] = [line.split()[-1] for line in lines if line.startswith("# branch.oid")]
-        changed = [line for line in lines if line[0] in "12u"]
-        diff = _output(home, *DIFF, commit) if changed else b""
-    except (OSError, ValueError, subprocess.SubprocessError):
+        commit = _git_prints("rev-parse", "HEAD").decode().strip()
+        diff = _git_prints("diff", "--no-color", "--no-ext-diff", "--no-textconv", commit)
+    except (OSError, subprocess.SubprocessError):
         return None
-    untracked = [line[2:] for line in lines if line.startswith("?")]
-    return {
-        "commit": commit,
-        "dirty": bool(changed),
-        "diff": _save_diff(run, diff) if diff else None,
-        "untracked": untracked[:MOST_NAMES],
-    }
-
-
-def _save_diff(run: Path, diff: bytes) -> str:
-    """The name of its file, which starts with the same changes share."""
-    if len(diff) > MOST:
-        diff = diff[:MOST] + f"\ncut off after {MOST:,} of {len(diff):,} bytes\n".encode()
-    path = run / f"uncommitted-{hashlib.sha256(diff).hexdigest()[:8]}.diff"
-    if not path.exists():
-        with write_aside(path) as file:
+    if len(diff) > LARGEST_DIFF:
+        cut = f"\ncut off after {LARGEST_DIFF:,} of {len(diff):,} bytes\n"
+        diff = diff[:LARGEST_DIFF] + cut.encode()
+    if diff:
+        with atomic_write(diff_file) as file:
             file.write(diff)
-    return path.name
+    return {"commit": commit, "dirty": bool(diff), "diff": diff_file.name if diff else None}
 
 
-def _output(home: Path, *words: str) -> bytes:
-    """What git prints, which takes no lock and tells of a large file only that it differs."""
+def _git_prints(*words: str) -> bytes:
+    """What git says where the program is; of a large file only that it differs."""
+    program = getattr(sys.modules["__main__"], "__file__", None)
+    home = Path(program).resolve().parent if program else Path.cwd()
     return subprocess.run(
-        ["git", "-C", str(home), "-c", f"core.bigFileThreshold={MOST}", *words],
+        ["git", "-C", str(home), "-c", f"core.bigFileThreshold={LARGEST_DIFF}", *words],
         capture_output=True,
         check=True,
         timeout=5,

@@ -1,8 +1,11 @@
 """`runs/<name>/`: one folder a run."""
 
 import contextlib
+import errno
 import os
+import shutil
 import time
+from itertools import chain, count
 from pathlib import Path
 
 from lit_opt.engine.errors import UserError
@@ -22,15 +25,27 @@ def new_run(root: Path, label: str, name: str | None = None) -> Path:
     Raises:
         UserError: if a run of that name is there already.
     """
-    if "LOCAL_RANK" in os.environ and CHOSEN in os.environ:
-        return Path(os.environ[CHOSEN])
+    if folder := run_of_parent():
+        return folder
     folder = runs_of(root) / (name or f"{label}-{time.strftime('%Y%m%d-%H%M%S')}")
     if name and folder.exists():
         raise UserError(
             f"the run {folder} exists already;\n"
             "add --resume to go on with it, choose another --name, or remove it"
         )
-    folder = _first_free(folder)
+    numbered = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
+    # Two runs may start in the same second.
+    return hand_down(next(f for f in chain([folder], numbered) if not f.exists()))
+
+
+def run_of_parent() -> Path | None:
+    """The folder that the process which started this one as a further rank has chosen."""
+    started = "LOCAL_RANK" in os.environ and CHOSEN in os.environ
+    return Path(os.environ[CHOSEN]) if started else None
+
+
+def hand_down(folder: Path) -> Path:
+    """Tells the processes that Lightning starts which folder has been chosen."""
     os.environ[CHOSEN] = str(folder)
     return folder
 
@@ -39,20 +54,33 @@ def runs_of(root: Path) -> Path:
     return root / "runs"
 
 
+def run_of(checkpoint: Path) -> Path:
+    """The folder of the run that wrote a checkpoint; its own folder if it has moved."""
+    folder = checkpoint.resolve().parent
+    return folder.parent if folder.name == "checkpoints" else folder
+
+
 def probe(run: Path, size: int) -> None:
-    """Makes the folder and finds out before the training whether a file fits into it.
+    """Makes the folder and finds out before the training whether a checkpoint fits into it.
+
+    What is in the way goes: half-written files of a killed process, and Lightning's
+    `hpc_ckpt_*`, from which it would start under SLURM instead of from what it is told.
 
     Args:
-        run: The folder of a run; what a killed process left half-written there is removed.
-        size: Bytes to write, the least that a checkpoint takes.
+        run: The folder of a run.
+        size: Bytes, the least that a checkpoint takes.
 
     Raises:
-        UserError: if they can't be written.
+        UserError: if there is no room, or nothing can be written.
     """
     try:
         run.mkdir(parents=True, exist_ok=True)
         remove_leftovers(run / "checkpoints")
-        _try_to_write(run / ".probe.tmp", size)
+        for stale in run.glob("*hpc_ckpt_*"):
+            stale.replace(stale.with_name(stale.name.replace("hpc_ckpt_", "unused_hpc_")))
+        _try_to_write(run / ".probe.tmp")
+        if shutil.disk_usage(run).free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         with contextlib.suppress(OSError):
             run.rmdir()  # if it is new, and so empty
@@ -62,26 +90,8 @@ def probe(run: Path, size: int) -> None:
         ) from error
 
 
-def _try_to_write(trial: Path, size: int) -> None:
-    block = os.urandom(2**20)  # zeros take no space in some file systems
+def _try_to_write(trial: Path) -> None:
     try:
-        with trial.open("wb") as file:
-            for start in range(0, size, len(block)):
-                file.write(block[: size - start])
+        trial.write_bytes(b"0")
     finally:
         remove([trial])
-
-
-def _first_free(folder: Path) -> Path:
-    """Two runs may start in the same second."""
-    free, count = folder, 1
-    while free.exists():
-        count += 1
-        free = folder.with_name(f"{folder.name}-{count}")
-    return free
-
-
-def run_of(checkpoint: Path) -> Path:
-    """The folder of the run that wrote a checkpoint; its own folder if it has moved."""
-    folder = checkpoint.resolve().parent
-    return folder.parent if folder.name == "checkpoints" else folder

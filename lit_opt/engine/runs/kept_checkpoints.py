@@ -8,21 +8,26 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lit_opt.engine.errors import UserError
-from lit_opt.engine.runs.atomic_file import write_aside
+from lit_opt.engine.runs.atomic_file import atomic_write
 from lit_opt.engine.runs.checkpoint_file import fault, warn
-from lit_opt.engine.tasks.metrics import better_direction
-from lit_opt.module import LitModule
 
 
 class BestCheckpoint(ModelCheckpoint):
     """`best.ckpt`; a monitored name that is never logged is found before the first step."""
 
-    state_key = "BestCheckpoint"  # Lightning puts its together anew in every hook
-    on_train_batch_end = None  # type: ignore[assignment]  # it saves after validations only
+    state_key = "BestCheckpoint"  # the same whatever is monitored, and not put together every time
 
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_train_batch_end(self, *args: Any) -> None:
+        """It saves after validations only."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "monitor": self.monitor,
+            "best_model_path": self.best_model_path,
+            "best_model_score": self.best_model_score,
+        }
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """The best so far goes with a run that is continued, moved or not, in a folder of its own.
 
         If it is damaged, gone or the best by another metric, the best is counted anew.
@@ -39,14 +44,11 @@ class BestCheckpoint(ModelCheckpoint):
         elif state["monitor"] == self.monitor:
             path = Path(str(self.dirpath), best.name)
             if trainer.is_global_zero and path.resolve() != best.resolve():
-                with best.open("rb") as old, write_aside(path) as new:
+                with best.open("rb") as old, atomic_write(path) as new:
                     shutil.copyfileobj(old, new, 2**20)
-            checkpoint["callbacks"][self.state_key] = state | {
-                "dirpath": self.dirpath,
-                "best_model_path": str(path),
-                "best_k_models": {str(path): state["best_model_score"]},
-                "kth_best_model_path": str(path),
-            }
+            self.best_model_path = self.kth_best_model_path = str(path)
+            self.best_model_score = self.kth_value = state["best_model_score"]
+            self.best_k_models = {str(path): state["best_model_score"]}
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking and self.monitor not in trainer.callback_metrics:
@@ -59,23 +61,25 @@ class LastCheckpoint(ModelCheckpoint):
     """`last.ckpt`; a class of its own, so that its state is told from another's of the user."""
 
     state_key = "LastCheckpoint"
-    on_train_batch_end = None  # type: ignore[assignment]  # it saves after epochs only
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """It saves after epochs only."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Its path is always the same; Lightning would warn where the folder is another one."""
 
 
-def checkpoints(folder: Path, model: LitModule, has_validation: bool) -> list[ModelCheckpoint]:
-    """Callbacks that write `best.ckpt` (first in the list) and `last.ckpt` into `folder`."""
-    last = LastCheckpoint(
-        folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
-    )
-    if not has_validation:
+def checkpoints(folder: Path, monitor: str | None, mode: str = "min") -> list[ModelCheckpoint]:
+    """Callbacks that write `best.ckpt` (first in the list) and `last.ckpt` into `folder`.
+
+    Args:
+        folder: The run's `checkpoints` folder.
+        monitor: The validation metric that selects the best; None where nothing is validated.
+        mode: "max" where more of it is better, else "min".
+    """
+    options: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False}
+    last = LastCheckpoint(filename="last", save_on_train_epoch_end=True, **options)
+    if monitor is None:
         return [last]
-    monitor = str(model.hparams["monitor"])
-    best = BestCheckpoint(
-        folder,
-        filename="best",
-        monitor=monitor,
-        mode=better_direction(model.val_scores, monitor),
-        auto_insert_metric_name=False,
-        enable_version_counter=False,
-    )
-    return [best, last]
+    options |= {"monitor": monitor, "mode": mode, "auto_insert_metric_name": False}
+    return [BestCheckpoint(filename="best", **options), last]

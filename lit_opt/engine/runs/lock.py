@@ -32,7 +32,7 @@ def locked(run: Path) -> Iterator[None]:
         yield
         return
     with file:
-        _lock(file, run)
+        _take(file, run)
         _held.add(file)
         try:
             yield
@@ -42,9 +42,10 @@ def locked(run: Path) -> Iterator[None]:
                 if [path.name for path in run.iterdir()] == [LOCK]:
                     (run / LOCK).unlink()
                     run.rmdir()
+                    run.parent.rmdir()  # which is left, if other runs are in it
 
 
-def _lock(file: FileIO, run: Path) -> None:
+def _take(file: FileIO, run: Path) -> None:
     try:
         import fcntl
 

@@ -1,6 +1,5 @@
 """The average is the formula's, is what is scored and kept, and training does not notice it."""
 
-import csv
 import subprocess
 import sys
 from pathlib import Path
@@ -39,27 +38,26 @@ class Net(nn.Module):
         return self.last(self.norm(self.first(x)).relu() + self.tied(x))
 
 
-def make(*callbacks, epochs=2, fitted=None, **options) -> tuple[pl.Trainer, LitModule]:
-    torch.manual_seed(0)
-    model = LitModule(Net(), optimizer="SGD", lr=0.05)
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        max_epochs=epochs,
-        callbacks=list(callbacks),
-        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_train_batches=8,
-        **options,
-    )
-    return trainer, model
+@pytest.fixture
+def make(quiet_trainer):
+    def make(*callbacks, **options) -> tuple[pl.Trainer, LitModule]:
+        torch.manual_seed(0)
+        saves = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
+        options = {"max_epochs": 2, "limit_train_batches": 8, **options}
+        trainer = quiet_trainer(callbacks=list(callbacks), enable_checkpointing=saves, **options)
+        return trainer, LitModule(Net(), optimizer="SGD", lr=0.05)
+
+    return make
 
 
-def fit(*callbacks, ckpt_path=None, **options) -> tuple[pl.Trainer, LitModule]:
-    trainer, model = make(*callbacks, **options)
-    trainer.fit(model, ImageData(Digits()), ckpt_path=ckpt_path, weights_only=True)
-    return trainer, model
+@pytest.fixture
+def fit(make):
+    def fit(*callbacks, **options) -> tuple[pl.Trainer, LitModule]:
+        trainer, model = make(*callbacks, **options)
+        trainer.fit(model, ImageData(Digits()))
+        return trainer, model
+
+    return fit
 
 
 def copy(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -109,7 +107,7 @@ class ByHand(pl.Callback):
     [{}, {"accumulate_grad_batches": 3}, {"precision": "bf16-mixed"}, {"val_check_interval": 4}],
     ids=str,
 )
-def test_the_average_is_the_formulas_and_training_does_not_notice(options):
+def test_the_average_is_the_formulas_and_training_does_not_notice(fit, options):
     hand, ema = ByHand(), EMA(DECAY)
     _, model = fit(ema, hand, **options)
     assert hand.step == (6 if "accumulate_grad_batches" in options else 16)
@@ -122,9 +120,9 @@ def test_the_average_is_the_formulas_and_training_does_not_notice(options):
     assert same(copy(plain), ema.state_dict()["raw"])
 
 
-def test_a_decay_is_reached_only_after_a_warm_up():
+def test_a_decay_is_reached_only_after_a_warm_up(fit):
     ema = EMA(0.9999)
-    _, model = fit(ema, epochs=1)
+    _, model = fit(ema, max_epochs=1)
     raw = ema.state_dict()["raw"]
     torch.manual_seed(0)
     start = Net().state_dict()["last.weight"]
@@ -137,8 +135,12 @@ class SaveAlways(pl.Callback):
 
     def __init__(self, hand: ByHand) -> None:
         self.hand, self.files = hand, []
+        for hook in ("train_batch_start", "train_batch_end", "train_epoch_end", "train_end"):
+            setattr(self, f"on_{hook}", self.save)
+        for hook in ("validation_start", "validation_batch_end", "validation_end", "exception"):
+            setattr(self, f"on_{hook}", self.save)
 
-    def save(self, trainer) -> None:
+    def save(self, trainer, *args) -> None:
         if trainer.global_step == 0 or trainer.sanity_checking:
             return
         for weights_only in (False, True):
@@ -147,33 +149,9 @@ class SaveAlways(pl.Callback):
             hand = {k: v.clone() for k, v in self.hand.average.items()}
             self.files.append((path, weights_only, hand, dict(self.hand.raw), trainer.global_step))
 
-    def on_train_batch_end(self, trainer, *args):
-        self.save(trainer)
-
-    def on_train_batch_start(self, trainer, *args):
-        self.save(trainer)
-
-    def on_validation_start(self, trainer, pl_module):
-        self.save(trainer)
-
-    def on_validation_batch_end(self, trainer, *args):
-        self.save(trainer)
-
-    def on_validation_end(self, trainer, pl_module):
-        self.save(trainer)
-
-    def on_train_epoch_end(self, trainer, pl_module):
-        self.save(trainer)
-
-    def on_train_end(self, trainer, pl_module):
-        self.save(trainer)
-
-    def on_exception(self, trainer, pl_module, exception):
-        self.save(trainer)
-
 
 @pytest.mark.parametrize("first", [True, False], ids=["EMA first", "EMA last"])
-def test_a_checkpoint_holds_the_average_and_the_raw_weights_whenever_it_is_saved(first):
+def test_a_checkpoint_holds_the_average_and_the_raw_weights_whenever_it_is_saved(fit, first):
     hand, ema = ByHand(), EMA(DECAY)
     always = SaveAlways(hand)
     callbacks = [ema, hand, always] if first else [hand, always, ema]
@@ -208,7 +186,7 @@ class Stop(pl.Callback):
     ["on_train_batch_end", "on_validation_start", "on_validation_batch_end", "on_validation_end"],
 )
 @pytest.mark.parametrize("first", [True, False], ids=["EMA first", "EMA last"])
-def test_after_an_exception_the_module_is_raw_and_the_file_is_right(hook, error, first):
+def test_after_an_exception_the_module_is_raw_and_the_file_is_right(make, hook, error, first):
     hand, ema, stop = ByHand(), EMA(DECAY), Stop(hook, error)
     file = ModelCheckpoint("kept", filename="at", save_on_exception=True, save_top_k=0)
     callbacks = [ema, hand, stop] if first else [hand, stop, ema]
@@ -224,7 +202,7 @@ def test_after_an_exception_the_module_is_raw_and_the_file_is_right(hook, error,
     assert Path("kept").exists()
 
 
-def test_a_validation_scores_what_it_is_given():
+def test_a_validation_scores_what_it_is_given(fit):
     ema = EMA(DECAY)
     last = ModelCheckpoint("kept", filename="last")
     trainer, model = fit(ema, last)
@@ -243,7 +221,7 @@ def test_a_validation_scores_what_it_is_given():
     assert same(copy(fresh), average)
 
 
-def test_after_a_fit_a_file_holds_what_the_module_holds():
+def test_after_a_fit_a_file_holds_what_the_module_holds(fit):
     """On a GPU the module has moved to the CPU by then; here it gets other memory too."""
     trainer, model = fit(EMA(DECAY))
     for parameter in model.parameters():
@@ -252,7 +230,7 @@ def test_after_a_fit_a_file_holds_what_the_module_holds():
     assert same(load("after.ckpt")["state_dict"], copy(model))
 
 
-def test_a_second_fit_starts_a_new_average_from_what_the_module_holds():
+def test_a_second_fit_starts_a_new_average_from_what_the_module_holds(fit):
     hand, ema = ByHand(), EMA(DECAY)
     trainer, model = fit(ema, hand)
     trainer.fit_loop.max_epochs = 3
@@ -263,7 +241,7 @@ def test_a_second_fit_starts_a_new_average_from_what_the_module_holds():
 
 
 @pytest.mark.slow
-def test_a_net_compiled_in_place_is_averaged_alike():
+def test_a_net_compiled_in_place_is_averaged_alike(fit, make):
     ema = EMA(DECAY)
     _, plain = fit(ema)
     trainer, model = make(EMA(DECAY))
@@ -272,14 +250,14 @@ def test_a_net_compiled_in_place_is_averaged_alike():
     assert same(copy(model), copy(plain))
 
 
-def test_the_learning_rate_finder_leaves_no_trace_in_the_average(capsys):
+def test_the_learning_rate_finder_leaves_no_trace_in_the_average(fit, capsys):
     hand = ByHand()
     _, model = fit(LearningRateFinder(num_training_steps=5), EMA(DECAY), hand)
     hand.agrees(copy(model))
     assert "with ema" not in capsys.readouterr().out
 
 
-def test_16_bit_weights_are_refused():
+def test_16_bit_weights_are_refused(fit):
     with pytest.raises(Exception, match="set --precision bf16-mixed"):
         fit(EMA(DECAY), precision="bf16-true")
 
@@ -303,7 +281,7 @@ def equal_ends(a: str, b: str) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["--steps_per_execution=4"], ["--accumulate_grad_batches=4", "--optimizer=SGD"]],
+    [[], ["--accumulate_grad_batches=4", "--optimizer=SGD"]],
     ids=" ".join,
 )
 def test_a_continued_fit_ends_as_the_uninterrupted_one(run, capsys, words):
@@ -311,37 +289,18 @@ def test_a_continued_fit_ends_as_the_uninterrupted_one(run, capsys, words):
     capsys.readouterr()
     run("fit", LAST, "--epochs=2", "--name=b", *words)
     assert "with ema" not in capsys.readouterr().out
-    one_by_one = [word for word in words if "steps_per" not in word]
-    run("fit", "--epochs=2", "--name=whole", "--ema=0.95", *one_by_one)
+    run("fit", "--epochs=2", "--name=whole", "--ema=0.95", *words)
     equal_ends("b", "whole")
 
 
-def test_a_fit_continued_inside_an_epoch_ends_as_the_uninterrupted_one(run):
-    saves = ["--callbacks+=ModelCheckpoint", "--callbacks.every_n_train_steps=25"]
-    saves += ["--callbacks.dirpath=inside", "--callbacks.save_top_k=-1"]
-    run("fit", "--epochs=2", "--name=whole", "--ema=0.95", *saves)
-    run("fit", "--epochs=2", "--name=b", "--ckpt_path=inside/epoch=1-step=25.ckpt")
-    equal_ends("b", "whole")
-
-
-def test_a_run_without_ema_gets_an_average_from_its_weights_on(run, capsys):
-    run("fit", "--epochs=1", "--name=a", *FEW)
-    capsys.readouterr()
-    run("fit", LAST, "--epochs=2", "--name=b", "--ema=0.9", *FEW)
-    assert "continuing with ema None -> 0.9; the average starts" in capsys.readouterr().out
-    assert state("b")["callbacks"]["EMA"]["updates"] == 4
-    run("fit", "--epochs=2", "--name=whole", *FEW)
-    assert same(state("b")["callbacks"]["EMA"]["raw"], state("whole")["state_dict"])
-    assert not same(state("b")["state_dict"], state("whole")["state_dict"])
-
-
-def test_a_run_with_ema_goes_on_without_it_from_the_raw_weights(run, capsys):
-    run("fit", "--epochs=1", "--name=a", "--ema=0.9", *FEW)
-    capsys.readouterr()
-    run("fit", LAST, "--epochs=2", "--name=b", "--ema=null", *FEW)
-    assert "continuing with ema 0.9 -> None, from the raw" in capsys.readouterr().out
-    run("fit", "--epochs=2", "--name=whole", *FEW)
-    assert same(state("b")["state_dict"], state("whole")["state_dict"])
+@pytest.mark.parametrize(("then", "now"), [("null", "0.9"), ("0.9", "null")])
+def test_an_average_can_not_begin_or_end_within_a_run(run, fails, then, now):
+    run("fit", "--epochs=1", "--name=a", f"--ema={then}", *FEW)
+    before = {path: path.read_bytes() for path in Path("runs/a").rglob("*.[yc]*")}
+    error = fails("fit", "--resume", "--name=a", "--epochs=2", f"--ema={now}", *FEW)
+    assert f"trained with ema {then}, now ema is {now};" in error
+    assert error.endswith(f"set --ema {then}")
+    assert {path: path.read_bytes() for path in Path("runs/a").rglob("*.[yc]*")} == before
 
 
 def test_the_decay_is_the_checkpoints_unless_given(run, parse, capsys):
@@ -353,20 +312,18 @@ def test_the_decay_is_the_checkpoints_unless_given(run, parse, capsys):
     assert [c.decay for c in cli.trainer.callbacks if isinstance(c, EMA)] == [0.7]
 
 
-def test_scores_and_predictions_of_another_process_are_those_of_the_fit(run):
+def test_scores_and_predictions_of_another_process_are_those_of_the_fit(run, column):
     first = run("--epochs=2", "--name=a", "--ema=0.95", "--callbacks+=TestEveryEpoch")
     best = "--ckpt_path=runs/a/checkpoints/best.ckpt"
     again = run("validate", best)
     assert again.scores["val/loss"] == first.scores["val/loss"]
     tested = run("test", best, "--config=runs/a/config.yaml")
     assert tested.scores["test/loss"] == first.scores["test/loss"]
-    with Path("runs/a/metrics.csv").open() as file:
-        row = [row for row in csv.DictReader(file) if row["val/loss"]][-1]
-    assert float(row["val/loss"]) == pytest.approx(first.scores["val/loss"], rel=1e-6)
-    assert float(row["test/loss"]) == pytest.approx(first.scores["test/loss"], rel=1e-6)
+    for name in ("val/loss", "test/loss"):
+        logged = float(column("runs/a/metrics.csv", name)[-1])
+        assert logged == pytest.approx(first.scores[name], rel=1e-6)
     run("predict", best)
-    with Path("runs/a/predictions.csv").open() as file:
-        written = [int(row["pred"]) for row in csv.DictReader(file)]
+    written = [int(pred) for pred in column("runs/a/predictions.csv", "pred")]
     model = first.model.eval()
     model.load_state_dict(state("a", "best")["state_dict"])
     with torch.no_grad():
@@ -387,7 +344,7 @@ def test_a_decay_that_is_none_is_refused(fails, decay):
     assert "--ema" in fails("--epochs=1", f"--ema={decay}")
 
 
-def test_without_ema_nothing_is_averaged():
+def test_without_ema_nothing_is_averaged(fit):
     trainer, model = fit()
     before = copy(model)
     with averaged(trainer):

@@ -1,13 +1,11 @@
 """Changes after a validation take hold, are logged, and survive a resume."""
 
-import csv
-
 import pytest
 import torch
+from conftest import main
 from torch import nn
 
 from lit_opt.engine.callbacks import ChangeHyperparameters, HalveWhenStuck
-from lit_opt.engine.cli.main import main
 
 
 class ChangeOnce(ChangeHyperparameters):
@@ -39,7 +37,7 @@ def callback(cli):
     return next(c for c in cli.trainer.callbacks if isinstance(c, ChangeHyperparameters))
 
 
-def test_every_kind_of_change_takes_hold_and_is_logged(run, capsys):
+def test_every_kind_of_change_takes_hold_and_is_logged(run, column, capsys):
     cli = run(f"--callbacks+={PATH}", "--epochs=4", "--name=a", "--no_test", *SGD)
     [group] = cli.trainer.optimizers[0].param_groups
     assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.02, 0.5, 0.1)
@@ -47,9 +45,7 @@ def test_every_kind_of_change_takes_hold_and_is_logged(run, capsys):
     assert callback(cli).sizes == [64, 64, 32, 32]
     assert callback(cli).seen == ChangeOnce.changes
     assert "lr 0.05 -> 0.02" in capsys.readouterr().out
-    with (cli.run / "metrics.csv").open() as file:
-        logged = [row["hparams/batch_size"] for row in csv.DictReader(file)]
-    assert [value for value in logged if value] == ["32"]
+    assert column(cli.folder / "metrics.csv", "hparams/batch_size") == ["32"]
 
 
 def test_changes_survive_a_resume(run):

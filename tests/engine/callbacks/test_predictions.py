@@ -1,27 +1,63 @@
-import csv
+"""One row a sample, whole or not at all."""
 
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from lit_opt.engine.callbacks.predictions import WritePredictions
+from lit_opt.module import LitModule
 from lit_opt.sources import Digits
 
-
-def read(path):
-    with path.open() as file:
-        return list(csv.DictReader(file))
+BEST = "--ckpt_path=runs/a/checkpoints/best.ckpt"
+WRITTEN = Path("runs/a/predictions.csv")
 
 
-def test_predictions_of_classes_are_those_of_the_test_score(run):
+def test_predictions_of_classes_are_those_of_the_test_score(run, column):
     run("--epochs=2", "--name=a")
-    best = "--ckpt_path=runs/a/checkpoints/best.ckpt"
-    rows = read(run("predict", best).run / "predictions.csv")
+    run("predict", BEST)
     _, labels = Digits().load(None, "test")
-    assert [int(row["index"]) for row in rows] == list(range(len(labels)))
-    hits = [int(row["pred"]) == y for row, y in zip(rows, labels.tolist(), strict=True)]
-    scores = run("test", best).scores
-    assert abs(sum(hits) / len(hits) - scores["test/acc"]) < 1e-6
-    assert all(0.1 <= float(row["prob"]) <= 1 for row in rows)
+    assert column(WRITTEN, "index") == [str(index) for index in range(len(labels))]
+    hits = [int(p) == y for p, y in zip(column(WRITTEN, "pred"), labels.tolist(), strict=True)]
+    assert abs(sum(hits) / len(hits) - run("test", BEST).scores["test/acc"]) < 1e-6
+    assert all(0.1 <= float(prob) <= 1 for prob in column(WRITTEN, "prob"))
 
 
-def test_predictions_of_a_regression_are_the_outputs(run):
+def test_predictions_of_a_regression_are_the_outputs(run, column):
     run("--dataset=Diabetes", "--loss=mse", "--metrics={}", "--epochs=1", "--name=a")
-    rows = read(run("predict", "--ckpt_path=runs/a/checkpoints/best.ckpt").run / "predictions.csv")
-    assert list(rows[0]) == ["index", "output_0"]
-    assert len(rows) == 88
+    run("predict", BEST)
+    assert WRITTEN.read_text().startswith("index,output_0\n")
+    assert len(column(WRITTEN, "output_0")) == 88
+
+
+def test_a_prediction_that_fails_leaves_the_earlier_ones(run, fails, monkeypatch):
+    run("--epochs=1", "--name=a")
+    run("predict", BEST)
+    before = WRITTEN.read_text()
+
+    def fail(self: LitModule, batch: object, batch_idx: int) -> None:
+        raise ValueError("out of luck")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LitModule, "predict_step", fail)
+        fails("predict", BEST, code=1)
+    assert WRITTEN.read_text() == before
+    run("predict", BEST)
+    assert WRITTEN.read_text() == before
+    assert not list(WRITTEN.parent.glob("*.tmp"))
+
+
+class Echo(LitModule):
+    def predict_step(self, batch, batch_idx):
+        return batch
+
+
+@pytest.mark.slow
+def test_two_processes_write_one_file(quiet_trainer, column):
+    writer = WritePredictions(Path())
+    trainer = quiet_trainer(callbacks=[writer], devices=2, strategy="ddp_fork")
+    data = DataLoader(torch.arange(7.0).reshape(7, 1), batch_size=2)
+    trainer.predict(Echo(torch.nn.Linear(1, 1)), data, return_predictions=False)
+    assert column("predictions.csv", "index") == [str(index) for index in range(7)]
+    assert [float(x) for x in column("predictions.csv", "output_0")] == list(range(7))

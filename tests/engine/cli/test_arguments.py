@@ -6,7 +6,11 @@ import pytest
 import yaml
 
 from lit_opt.engine.cli.arguments import dump, expand_class, expand_spec
+from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.errors import UserError
+from train import program
+
+OPTIONS = CommandLine(program, []).options
 
 
 @pytest.mark.parametrize(
@@ -19,6 +23,7 @@ from lit_opt.engine.errors import UserError
         ("model.loss", "lit_opt.losses.my_cross_entropy", "lit_opt.losses.my_cross_entropy"),
         ("model.net", "resnet9", "lit_opt.models.ResNet9"),
         ("data.dataset", "fashion_mnist", "lit_opt.sources.FashionMNIST"),
+        ("data.dataset", "lit_opt.data.Digits", "lit_opt.sources.Digits"),  # of older checkpoints
         ("trainer.callbacks", "EarlyStopping", "lightning.pytorch.callbacks.EarlyStopping"),
         ("trainer.callbacks", ["half_when_stuck"], None),
     ],
@@ -26,10 +31,10 @@ from lit_opt.engine.errors import UserError
 def test_class_names(option, name, path):
     if path is None:
         with pytest.raises(UserError, match="HalveWhenStuck"):
-            expand_class(option, name)
+            expand_class(option, name, OPTIONS)
     else:
-        assert expand_class(option, name) == path
-        assert expand_class(option, {"class_path": name})["class_path"] == path
+        assert expand_class(option, name, OPTIONS) == path
+        assert expand_class(option, {"class_path": name}, OPTIONS)["class_path"] == path
 
 
 def test_specs_of_lightnings_form_are_understood():

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, main
 
-from lit_opt.engine.cli.main import OVERVIEW, main
+from lit_opt.engine.cli.overview import OVERVIEW
 from lit_opt.sources import Digits
 
 TRAIN = ROOT / "train.py"

@@ -117,12 +117,13 @@ def test_a_fast_dev_run_leaves_nothing_behind(run):
 
 
 def test_a_subclass_of_the_module_is_configured_like_it(monkeypatch):
-    from lit_opt.engine.cli.main import main
+    from conftest import main
+
     from lit_opt.module import LitModule
 
     class Mine(LitModule):
         pass
 
-    cli = main(["--epochs=1", "--lr=0.01"], model_class=Mine)
+    cli = main(["--epochs=1", "--lr=0.01"], model=Mine)
     assert isinstance(cli.model, Mine)
     assert cli.model.lr == 0.01

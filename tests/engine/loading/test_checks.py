@@ -68,6 +68,7 @@ def test_stated_classes_bound_the_training_labels():
         ("mixup", -1.0, "at least 0"),
         ("cutmix", float("nan"), "at least 0"),
         ("num_workers", -1, "at least 0"),
+        ("steps_per_execution", 0, "at least 1"),
     ],
 )
 def test_bad_numbers(key, value, expected):
@@ -80,8 +81,8 @@ def test_a_fraction_that_is_no_sample():
         ImageData(Memory(train=images(6)), val_fraction=0.01).setup("fit")
 
 
-@pytest.mark.parametrize("option", [{"flip": True}, {"crop_padding": 1}, {"mixup": 0.2}])
+@pytest.mark.parametrize("option", [{"flip": True}, {"crop_padding": 1}, {"mixup": 0.2}], ids=str)
 def test_augmentation_needs_images(option):
     source = Memory(train=(torch.randn(20, 2), torch.randn(20, 1)))
-    with pytest.raises(UserError, match="is a table"):
+    with pytest.raises(UserError, match=r"is a table, .*\(2,\);\nflip, crop_padding,"):
         ImageData(source, **option).setup("fit")

@@ -7,7 +7,7 @@ import pytest
 
 from lit_opt.engine.errors import RunError
 from lit_opt.engine.runs import atomic_file as aside
-from lit_opt.engine.runs.atomic_file import reason, remove_leftovers, write_aside
+from lit_opt.engine.runs.atomic_file import atomic_write, reason, remove_leftovers
 
 LAST, PREVIOUS = Path("run/last"), Path("run/previous")
 
@@ -17,7 +17,7 @@ class Killed(BaseException):
 
 
 def save(content: str) -> None:
-    with write_aside(LAST, PREVIOUS) as file:
+    with atomic_write(LAST, PREVIOUS) as file:
         file.write(content.encode())
 
 
@@ -88,7 +88,7 @@ def test_what_the_system_refuses_is_told_and_changes_nothing(two_saved, monkeypa
 
 
 def test_other_errors_pass_and_change_nothing(two_saved):
-    with pytest.raises(KeyboardInterrupt), write_aside(LAST, PREVIOUS) as file:
+    with pytest.raises(KeyboardInterrupt), atomic_write(LAST, PREVIOUS) as file:
         file.write(b"half")
         raise KeyboardInterrupt
     assert files() == {"last": "second", "previous": "first"}
@@ -102,7 +102,7 @@ def test_where_a_file_can_have_but_one_name_it_is_copied(two_saved, monkeypatch)
 
 def test_without_previous_nothing_is_kept():
     for content in (b"first", b"second"):
-        with write_aside(LAST) as file:
+        with atomic_write(LAST) as file:
             file.write(content)
     assert files() == {"last": "second"}
 

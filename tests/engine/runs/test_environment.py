@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,14 +13,14 @@ import torch
 from lightning.pytorch import Trainer
 
 from lit_opt.engine.runs import environment
-from lit_opt.engine.runs.environment import MOST, record_start
+from lit_opt.engine.runs.environment import LARGEST_DIFF, record_start
 
 RUN = Path("runs/a")
 
 
 @pytest.fixture
-def trainer() -> Trainer:
-    return Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+def trainer(quiet_trainer) -> Trainer:
+    return quiet_trainer()
 
 
 @pytest.fixture
@@ -53,7 +52,7 @@ def diff_of(start: dict[str, Any]) -> str:
 
 
 def test_a_run_tells_with_what_it_was_started(run):
-    [start] = starts(run("--epochs=1", "--no_test", "--seed=7", "--name=a").run)
+    [start] = starts(run("--epochs=1", "--no_test", "--seed=7", "--name=a").folder)
     age = datetime.now(UTC) - datetime.fromisoformat(start["date"])
     assert 0 <= age.total_seconds() < 60
     assert start["command"] == sys.argv
@@ -71,12 +70,13 @@ def test_a_further_start_is_appended(trainer):
     assert [start["seed"] for start in starts()] == [1, 2, 3]
 
 
-def test_a_damaged_file_is_kept_under_another_name(trainer):
+@pytest.mark.parametrize("content", ["[{", "1"])
+def test_a_damaged_file_is_kept_under_another_name(trainer, content):
     RUN.mkdir(parents=True)
-    (RUN / "environment.json").write_text("[{")
+    (RUN / "environment.json").write_text(content)
     record_start(RUN, trainer, 1)
     assert len(starts()) == 1
-    assert (RUN / "environment-damaged.json").read_text() == "[{"
+    assert (RUN / "environment-damaged.json").read_text() == content
 
 
 def test_no_secret_of_the_environment_is_written(trainer, monkeypatch):
@@ -94,26 +94,23 @@ def test_a_clean_commit(trainer, repository):
     (repository / "notes.txt").write_text("s3cret")
     record_start(RUN, trainer, 1)
     commit = git(repository, "rev-parse", "HEAD")
-    wanted = {"commit": commit, "dirty": False, "diff": None, "untracked": ["notes.txt"]}
-    assert starts()[0]["git"] == wanted
-    assert "s3cret" not in "".join(path.read_text() for path in RUN.iterdir())
+    assert starts()[0]["git"] == {"commit": commit, "dirty": False, "diff": None}
+    assert [path.name for path in RUN.iterdir()] == ["environment.json"]
 
 
 def test_the_changes_of_every_start_can_be_applied_again(trainer, repository):
-    for text in ("lr = 2\n", "lr = 2\n", "lr = 3\n"):
+    for text in ("lr = 2\n", "lr = 3\n"):
         (repository / "train.py").write_text(text)
         git(repository, "add", "train.py")  # staged or not
         record_start(RUN, trainer, 1)
-    first, same, other = starts()
-    assert first["git"]["dirty"]
-    assert first["git"]["diff"] == same["git"]["diff"] != other["git"]["diff"]
+    assert [start["git"]["dirty"] for start in starts()] == [True, True]
     git(repository, "reset", "-q", "--hard")
-    git(repository, "apply", str((RUN / first["git"]["diff"]).absolute()))
+    git(repository, "apply", str((RUN / starts()[0]["git"]["diff"]).absolute()))
     assert (repository / "train.py").read_text() == "lr = 2\n"
 
 
 def test_long_changes_are_cut_off(trainer, repository, monkeypatch):
-    monkeypatch.setattr(environment, "MOST", 100)
+    monkeypatch.setattr(environment, "LARGEST_DIFF", 100)
     (repository / "train.py").write_text("".join(f"lr = {i}\n" for i in range(10)))
     record_start(RUN, trainer, 1)
     assert diff_of(starts()[0]).startswith("diff --git a/train.py b/train.py")
@@ -121,7 +118,7 @@ def test_long_changes_are_cut_off(trainer, repository, monkeypatch):
 
 
 def test_of_a_large_file_only_the_change_is_told(trainer, repository):
-    (repository / "train.py").write_text("#\n" * MOST)
+    (repository / "train.py").write_text("#\n" * LARGEST_DIFF)
     record_start(RUN, trainer, 1)
     assert "Binary files a/train.py and b/train.py differ" in diff_of(starts()[0])
 
@@ -146,13 +143,3 @@ def test_a_device_is_not_asked_for_its_name_before_processes_are_forked(monkeypa
 
     assert name(forks=False) == "name of cuda:0"
     assert name(forks=True) == environment._processor()
-
-
-def test_it_costs_a_tenth_of_a_second_at_most(trainer, repository):
-    (repository / "train.py").write_text("lr = 2\n")
-    times = []
-    for _ in range(3):
-        began = time.perf_counter()
-        record_start(RUN, trainer, 1)
-        times.append(time.perf_counter() - began)
-    assert min(times) < 0.1

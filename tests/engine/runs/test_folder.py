@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from lit_opt.engine.errors import UserError
-from lit_opt.engine.runs.folder import CHOSEN, new_run, run_of
+from lit_opt.engine.runs.folder import CHOSEN, new_run, probe, run_of
 
 
 def test_a_named_run_is_refused_a_second_time():
@@ -36,3 +36,14 @@ def test_processes_that_lightning_starts_share_the_folder(monkeypatch):
 def test_the_run_of_a_checkpoint(tmp_path):
     assert run_of(Path("runs/a/checkpoints/best.ckpt")) == tmp_path / "runs/a"
     assert run_of(Path("moved.ckpt")) == tmp_path
+
+
+def test_what_is_in_a_runs_way_goes_or_gets_another_name():
+    """Under SLURM Lightning would start from an `hpc_ckpt_1.ckpt` that it finds in the folder."""
+    folder = Path("runs/a/checkpoints")
+    folder.mkdir(parents=True)
+    for path in (folder / ".last.ckpt.tmp", folder.parent / "hpc_ckpt_1.ckpt"):
+        path.touch()
+    probe(folder.parent, 1)
+    left = {path.name for path in folder.parent.rglob("*")}
+    assert left == {"checkpoints", "unused_hpc_1.ckpt"}

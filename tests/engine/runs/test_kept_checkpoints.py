@@ -1,22 +1,25 @@
-import csv
-
 import pytest
 import torch
 
 
 @pytest.mark.parametrize(("monitor", "choose"), [("val/loss", min), ("val/acc", max)])
-def test_best_is_the_best_by_the_monitored_metric_and_last_is_the_last(run, monitor, choose):
+def test_best_is_the_best_by_the_metric_and_last_is_the_last(run, column, monitor, choose):
     cli = run("--epochs=5", f"--monitor={monitor}", "--lr=0.03", "--name=a", "--no_test")
-    with (cli.run / "metrics.csv").open() as file:
-        values = [float(row[monitor]) for row in csv.DictReader(file) if row[monitor]]
+    values = [float(value) for value in column(cli.folder / "metrics.csv", monitor)]
     best, last = (
         torch.load(f"runs/a/checkpoints/{name}.ckpt", weights_only=True)
         for name in ("best", "last")
     )
     assert last["epoch"] == 4
     assert best["epoch"] == values.index(choose(values))
-    files = {path.name for path in (cli.run / "checkpoints").iterdir()}
+    files = {path.name for path in (cli.folder / "checkpoints").iterdir()}
     assert files == {"best.ckpt", "last.ckpt", "previous.ckpt"}
+
+
+def test_a_checkpoint_callback_of_the_user_writes_beside_them(run):
+    cli = run("--epochs=1", "--name=a", "--no_test", "--callbacks+=ModelCheckpoint")
+    files = {str(path.relative_to(cli.folder)) for path in cli.folder.rglob("*.ckpt")}
+    assert files == {f"checkpoints/{name}.ckpt" for name in ("best", "last", "epoch=0-step=21")}
 
 
 def test_what_is_reported_is_the_best_checkpoints_score(run):

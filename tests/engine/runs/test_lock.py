@@ -113,7 +113,7 @@ def test_a_folder_that_cannot_be_written_is_left_to_others():
 
 
 def test_a_fit_into_the_folder_of_another_is_refused(run, fails, monkeypatch):
-    folder = run("--epochs=1", "--name=a", "--no_test").run
+    folder = run("--epochs=1", "--name=a", "--no_test").folder
     before = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file() and p.name != ".lock"}
     monkeypatch.setattr("lit_opt.engine.cli.run.new_run", lambda *_: RUN)
     with other_process():

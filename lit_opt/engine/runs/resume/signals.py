@@ -13,12 +13,11 @@ from typing import Any, NoReturn
 
 import lightning.pytorch as pl
 import torch
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback
 
 from lit_opt.engine.errors import Stopped
 
-AGREE_EVERY = 10  # batches after which the processes of a run ask each other
+AGREE_EVERY = 50  # batches after which the processes of a run ask each other
 
 
 class StopOnSignal(Callback):
@@ -30,32 +29,30 @@ class StopOnSignal(Callback):
 
     Args:
         path: The checkpoint to write; None to stop without.
+        requeue_at: The signal after which SLURM is to start the job anew; 0 for none.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, requeue_at: int = 0) -> None:
         self.path = path
+        self.requeue_at = requeue_at
         self.asked = 0  # the signal's number
         self._agreed = 0  # the one that all processes know of
         self._alone = True
-        self._requeue_at = 0  # the signal after which SLURM is to start the job anew
-        self._validating = False
 
     # ---- what a signal does ----
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._trainer: Any = trainer
         self._alone = trainer.world_size == 1
-        environment = self._trainer._accelerator_connector.cluster_environment
-        if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
-            self._requeue_at = environment.requeue_signal or signal.SIGUSR1
 
     def _listen(self, answer: Callable[[int, Any], None]) -> None:
         """Until Lightning, whose own answer to SIGTERM exits with 0, restores what was before."""
         if threading.current_thread() is threading.main_thread():
-            for number in filter(None, (signal.SIGTERM, signal.SIGINT, self._requeue_at)):
+            for number in filter(None, (signal.SIGTERM, signal.SIGINT, self.requeue_at)):
                 signal.signal(number, answer)
 
     def _ask(self, number: int, frame: Any) -> None:
+        """The answer while something is trained: stop where the run can be resumed from."""
         if number == signal.SIGINT == self.asked:
             if sys.stdout.isatty():
                 os.write(1, b"\x1b[?25h\n")  # the progress bar had hidden the cursor
@@ -66,7 +63,7 @@ class StopOnSignal(Callback):
             os.write(2, b"\nstopping after this step; Ctrl-C again stops at once, unsaved\n")
 
     def _end_at_once(self, number: int, frame: Any) -> None:
-        """Where nothing is being trained."""
+        """The answer where nothing is being trained."""
         if self._trainer.local_rank:
             os._exit(0)  # see `_leave_saved`
         self._pass_on(number)
@@ -85,27 +82,22 @@ class StopOnSignal(Callback):
 
     # ---- where a run can stop ----
 
-    def on_sanity_check_start(self, *args: Any) -> None:
+    def on_test_start(self, trainer: Any, pl_module: Any) -> None:
         self._listen(self._end_at_once)
+
+    on_sanity_check_start = on_predict_start = on_test_start
 
     def on_train_start(self, *args: Any) -> None:
         self._listen(self._ask)
 
-    def on_train_batch_end(
-        self,
-        trainer: Any,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        if self._alone or batch_idx % AGREE_EVERY == 0:
-            self._agree()
-        if not self._agreed:
-            return
+    def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
         loop = trainer.fit_loop.epoch_loop
-        due = loop._should_check_val_fx(trainer.fit_loop._data_fetcher)
-        if not (due or loop.batch_progress.is_last_batch or loop._should_accumulate()):
+        if self._alone or loop.batch_idx % AGREE_EVERY == 0:
+            self._agree()
+        if not self._agreed or loop.batch_progress.is_last_batch:
+            return
+        accumulates = (loop.batch_idx + 1) % trainer.accumulate_grad_batches != 0
+        if not accumulates and not _validates_next(trainer):
             self._stop()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -121,12 +113,6 @@ class StopOnSignal(Callback):
 
     def on_train_epoch_start(self, *args: Any) -> None:
         self.leave_if_asked()  # `last.ckpt` is of the end of the epoch before
-
-    def on_test_start(self, *args: Any) -> None:
-        self._listen(self._end_at_once)
-
-    def on_predict_start(self, *args: Any) -> None:
-        self._listen(self._end_at_once)
 
     def _agree(self) -> None:
         self._agreed = self.asked
@@ -144,27 +130,22 @@ class StopOnSignal(Callback):
             self._leave_saved()
 
     def _stop_validating(self) -> None:
+        """The validation that is cut short is saved as one that has only begun."""
         self._agree()
-        if self._agreed:
-            self._validating = True
-            self._stop()
+        if not self._agreed:
+            return
+        progress = self._trainer.fit_loop.epoch_loop.val_loop.batch_progress
+        total, before = progress.total, progress.total.completed - progress.current.completed
+        total.completed = total.processed = before
+        total.started = total.ready = before + 1
+        progress.current.reset()
+        progress.is_last_batch = False
+        self._stop()
 
     def _stop(self) -> NoReturn:
         if self.path:
             self._trainer.save_checkpoint(self.path, weights_only=False)
         self._leave_saved()
-
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """A validation that was cut short is to be run again from its start."""
-        if self._validating:
-            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
-            before = progress["total"]["completed"] - progress["current"]["completed"]
-            for key, begun in (("ready", 1), ("started", 1), ("processed", 0), ("completed", 0)):
-                progress["current"][key] = 0
-                progress["total"][key] = before + begun  # Lightning's sign of a begun validation
-            progress["is_last_batch"] = False
 
     def _leave_saved(self) -> NoReturn:
         self.asked = self._agreed
@@ -176,8 +157,21 @@ class StopOnSignal(Callback):
         raise Stopped(text, _code(self.asked))
 
     def _text(self, text: str) -> str:
-        requeues = self.asked == self._requeue_at and self._trainer.is_global_zero
+        requeues = self.asked == self.requeue_at and self._trainer.is_global_zero
         return f"{signal.Signals(self.asked).name} {text}{_requeue() if requeues else ''}"
+
+
+def _validates_next(trainer: Any) -> bool:
+    """Whether Lightning may validate after this batch, which is not the epoch's last."""
+    loop = trainer.fit_loop.epoch_loop
+    epochs, batches = trainer.check_val_every_n_epoch, trainer.val_check_batch
+    if not trainer.enable_validation or (epochs and (trainer.current_epoch + 1) % epochs):
+        return False
+    if trainer.should_stop or batches is None:  # None where validations come by the clock
+        return bool(trainer.should_stop)
+    # Without a number of epochs the interval counts batches across epochs.
+    done = loop.batch_idx if epochs else loop.total_batch_idx
+    return bool((done + 1) % batches == 0)
 
 
 def _code(number: int) -> int:

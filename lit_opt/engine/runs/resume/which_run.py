@@ -1,7 +1,6 @@
 """Which run `--resume` goes on with, and whether there is anything left to do."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.runs.atomic_file import write_text
 from lit_opt.engine.runs.checkpoint_file import LAST, PREVIOUS
-from lit_opt.engine.runs.folder import CHOSEN, runs_of
+from lit_opt.engine.runs.folder import hand_down, run_of_parent, runs_of
 
 LENGTH = ("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time")
 
@@ -20,14 +19,13 @@ def run_to_resume(root: Path, name: str | None) -> Path:
     Raises:
         UserError: if there is none.
     """
-    if "LOCAL_RANK" in os.environ and CHOSEN in os.environ:
-        return Path(os.environ[CHOSEN])
+    if folder := run_of_parent():
+        return folder
     runs = runs_of(root)
-    folder = runs / name if name else max(runs.glob("*"), key=_saved_at, default=None)
-    if folder is None or (not name and _saved_at(folder) == 0):
+    newest = runs / name if name else max(runs.glob("*"), key=_saved_at, default=None)
+    if newest is None or (not name and _saved_at(newest) == 0):
         raise UserError(f"--resume: no run in '{runs}' has a checkpoint; set --name to start one")
-    os.environ[CHOSEN] = str(folder)
-    return folder
+    return hand_down(newest)
 
 
 def _saved_at(run: Path) -> float:
@@ -36,16 +34,16 @@ def _saved_at(run: Path) -> float:
 
 
 def mark_finished(run: Path, trainer_config: Mapping[str, Any]) -> None:
+    """Notes in `run/.finished`, JSON, that the run is over, and the length that it had."""
     write_text(run / ".finished", json.dumps(_length(trainer_config)))
 
 
 def is_finished(run: Path, trainer_config: Mapping[str, Any]) -> bool:
-    """Whether the run came to its end, which is not to be put off now."""
+    """Whether the run came to its end, and is not to become longer or shorter now."""
     try:
-        then = json.loads((run / ".finished").read_text())
+        return bool(json.loads((run / ".finished").read_text()) == _length(trainer_config))
     except (OSError, ValueError):
         return False
-    return bool(then == _length(trainer_config))
 
 
 def _length(trainer_config: Mapping[str, Any]) -> dict[str, str]:
@@ -58,10 +56,10 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") ->
     for key in old.keys() & new.keys():
         if isinstance(old[key], Mapping) and isinstance(new[key], Mapping):
             found += changes(old[key], new[key], f"{prefix}{key}.")
-        elif _plain(old[key]) != _plain(new[key]):
+        elif _tuple_as_list(old[key]) != _tuple_as_list(new[key]):
             found.append(f"{prefix}{key} {old[key]} -> {new[key]}")
     return sorted(found)
 
 
-def _plain(value: Any) -> Any:
+def _tuple_as_list(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value

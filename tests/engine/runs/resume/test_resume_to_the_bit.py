@@ -7,8 +7,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import pytest
 import torch
-
-from lit_opt.engine.cli.main import main
+from conftest import main
 
 BASE = [
     "--name=x",
@@ -37,6 +36,14 @@ class At(pl.Callback):
     def on_validation_batch_end(self, trainer, *args):
         if trainer.global_step == At.step and At.in_validation:
             os.kill(os.getpid(), At.number)
+
+
+class BreakTest(pl.Callback):
+    broken = True
+
+    def on_test_start(self, trainer, pl_module):
+        if BreakTest.broken:
+            raise ValueError("out of luck")
 
 
 def go(*words: str) -> int:
@@ -82,6 +89,8 @@ def assert_resumes(words: list[str], step: int, in_validation: bool = False) -> 
 
 
 PLATEAU = ["--scheduler=ReduceLROnPlateau", "--scheduler.patience=0", "--scheduler.threshold=0.9"]
+STOPS_EARLY = ["--callbacks+=EarlyStopping", "--callbacks.monitor=val/loss"]
+STOPS_EARLY += ["--callbacks.patience=0"]
 ACCUMULATE = ["--accumulate_grad_batches=4"]
 HALF = ["--val_check_interval=0.5"]
 LIMIT = ["--limit_train_batches=8"]
@@ -102,10 +111,12 @@ MORE = [
     (["--scheduler=null", "--callbacks+=HalveWhenStuck"], 30),
     (PLATEAU, 30),
     (PLATEAU, 42),
-    (["--callbacks+=EarlyStopping", "--callbacks.monitor=val/loss", "--callbacks.patience=1"], 30),
+    (STOPS_EARLY, 30),
     (["--val_fraction=0", "--no_test"], 30),
     (["--optimizer=SGD", "--optimizer.momentum=0.9", "--precision=bf16-mixed"], 30),
     (["--check_val_every_n_epoch=2"], 30),
+    (["--val_check_interval=30", "--check_val_every_n_epoch=null"], 29),
+    ([*STOPS_EARLY, "--min_epochs=3", "--lr=0.3"], 50),
 ]
 
 
@@ -125,6 +136,19 @@ def test_stopped_at_a_step_of_other_runs(words, step):
 )
 def test_stopped_in_a_validation(words, step):
     assert_resumes(words, step, in_validation=True)
+
+
+def test_a_run_that_stopped_early_and_died_in_its_test_trains_no_further():
+    words = [*STOPS_EARLY, "--scheduler=null", "--lr=0.05", "--epochs=12"]
+    expected = uninterrupted(words)
+    assert expected["epoch"] < 11
+    BreakTest.broken = True
+    assert go(*words, f"--callbacks+={__name__}.BreakTest") == 1
+    BreakTest.broken = False
+    assert go(*words, f"--callbacks+={__name__}.BreakTest") == 0
+    assert digest() == expected
+    assert go(*words, "--epochs=13") == 0  # another length is a reason to go on
+    assert digest()["epoch"] > expected["epoch"]
 
 
 @pytest.mark.parametrize("words", [["--batch_size=32"], ["--net.hidden=[16]"]])

@@ -26,7 +26,7 @@ def group(cli):
 
 def rates(cli) -> dict[str, float]:
     """The lr after every step from the eleventh on."""
-    with (cli.run / "metrics.csv").open() as file:
+    with (cli.folder / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["lr"] and int(row["step"]) > 10]
     return {row["step"]: float(row["lr"]) for row in rows}
 
@@ -103,4 +103,4 @@ def test_the_best_so_far_stays_the_best(run):
     first = run("--epochs=3", "--name=a")
     worse = run(LAST, "--epochs=4", "--lr=1", "--optimizer=SGD")
     assert worse.scores["val/loss"] == first.scores["val/loss"]
-    assert (worse.run / "checkpoints/best.ckpt").is_file()
+    assert (worse.folder / "checkpoints/best.ckpt").is_file()

@@ -15,8 +15,9 @@ from lit_opt.engine.callbacks import (
     WritePredictions,
 )
 from lit_opt.engine.runs.curves import CSVCurves, tensorboard
-from lit_opt.engine.runs.resume.new_hyperparameters import NewHyperparametersWin
-from lit_opt.engine.runs.resume.training_state import Continue
+from lit_opt.engine.runs.resume.changed_hyperparameters import ChangedHyperparameters
+from lit_opt.engine.runs.resume.plateau import PlateauBeforeCheckpoint
+from lit_opt.engine.runs.resume.training_state import RunningScores
 
 
 def own_callbacks(
@@ -41,7 +42,8 @@ def own_callbacks(
     if command == "predict" and run:
         callbacks.append(WritePredictions(run))
     if command == "fit":
-        callbacks += [NewHyperparametersWin(), StepLog(), Continue()]
+        callbacks += [ChangedHyperparameters(), StepLog(), RunningScores()]
+        callbacks.append(PlateauBeforeCheckpoint())
         if not _has(users, StopAtNonFinite):
             callbacks.append(StopAtNonFinite())
     return callbacks

@@ -1,0 +1,189 @@
+"""Words to a configuration: default < data < checkpoint < configs in their order < flags."""
+
+import importlib
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser
+
+from lit_opt.engine.allowed_imports import limit_imports
+from lit_opt.engine.cli.arguments import dump, expand_flags, expand_mapping
+from lit_opt.engine.cli.messages import argument_of, short_error
+from lit_opt.engine.cli.options import Options, split_command
+from lit_opt.engine.errors import UserError
+from lit_opt.engine.lightning_private import help_with_short_names
+
+if TYPE_CHECKING:
+    from lit_opt.engine.cli.main import Program
+
+USAGE = "python train.py [command] [--option value ...]"
+PRINT = "--print_config"
+ENGINE = __name__.rpartition(".cli.")[0]
+
+
+class Parser(LightningArgumentParser):
+    """Errors of one to four lines instead of the usage of a hundred options."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise UserError(short_error(message)) from ex
+
+
+class CommandLine:
+    """One command, and the configuration that its words give over weaker layers.
+
+    Args:
+        program: Its classes and its defaults.
+        words: The words after `train.py`.
+    """
+
+    def __init__(self, program: "Program", words: list[str]) -> None:
+        self.command, given = split_command(words)
+        self.model_class, self.data_class = map(_imported, (program.model, program.data))
+        limit_imports()
+        self.parser = _parser(self.command, self.model_class, self.data_class)
+        self.options = _options(self.parser, self.model_class, self.data_class)
+        self._set_defaults(dict(program.defaults))
+        self.flags = expand_flags(given, self.options)
+        self.label = _label(words)
+        # Without a command, the best checkpoint is validated and tested after the fit.
+        self.layers: list[dict[str, Any]] = [{"test": True}] if given is words else []
+
+    def _set_defaults(self, defaults: dict[str, Any]) -> None:
+        for group, values in expand_mapping(defaults, self.options).items():
+            self.parser.set_defaults({f"{group}.{key}": value for key, value in values.items()})
+
+    def parse(self, last: bool = False) -> Namespace:
+        """The configuration; `last` says that no layer is to come, so that it may be printed."""
+        flags = [flag for flag in self.flags if last or not flag.startswith(PRINT)]
+        return self._parse(flags)
+
+    def _parse(self, flags: list[str]) -> Namespace:
+        configs = [f"--config={dump(layer)}" for layer in self.layers]
+        try:
+            return self.parser.parse_args([*configs, *flags])
+        except UserError as error:
+            self._name_the_flag(error, flags)
+            raise
+
+    def _name_the_flag(self, error: UserError, flags: list[str]) -> None:
+        """Raises an error that names the flag whose inner argument jsonargparse names."""
+        name, unknown = argument_of(error)
+        wrong = [flag for flag in flags if flag.partition("=")[0].endswith(f".{name}")]
+        if not name or not wrong:
+            return
+        flag = wrong[0].partition("=")[0]
+        if not unknown:
+            raise UserError(f"{flag}{str(error)[len(name) + 2 :]}") from error
+        owner = self._parse([flag for flag in flags if flag not in wrong])[
+            flag[2:].rpartition(".")[0]
+        ]
+        raise UserError(f"unknown argument {wrong[0]}; {_taken_by(owner)}") from error
+
+    def dump(self, config: Namespace) -> str:
+        """The configuration as YAML."""
+        text: str = self.parser.dump(config, skip_none=False, skip_validation=True)
+        return text
+
+
+def _imported(cls: type | str) -> Any:
+    if not isinstance(cls, str):
+        return cls
+    module, _, name = cls.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def _parser(command: str, model_class: type, data_class: type) -> Parser:
+    parser = Parser(formatter_class=help_with_short_names(), usage=USAGE)
+    parser.add_argument("-c", "--config", action=ActionConfigFile, help="A YAML file of options.")
+    parser.add_argument(
+        "--seed_everything", type=bool | int, default=42, help="Seed of all random numbers."
+    )
+    parser.add_argument("--name", type=str | None, help="Name of the run, its folder is runs/NAME.")
+    parser.add_argument(
+        "--ema",
+        type=float | None,
+        help="Decay, such as 0.999, of an exponential moving average of the weights, which is "
+        "then what is validated, tested and kept. Default: none.",
+    )
+    parser.add_argument(
+        "--compile",
+        type=bool | Literal["default", "reduce-overhead", "max-autotune"],
+        default=False,
+        help="Compile the net with torch.compile before a fit: true, or a mode; "
+        "reduce-overhead captures CUDA graphs.",
+    )
+    parser.add_argument(
+        "--ckpt_path",
+        type=str | None,
+        help="Checkpoint to continue from, or to validate, test or predict with.",
+    )
+    if command == "fit":
+        _add_options_of_fit(parser)
+    parser.add_lightning_class_args(Trainer, "trainer")
+    parser.set_defaults({"trainer.enable_model_summary": False})
+    parser.add_lightning_class_args(model_class, "model")
+    parser.add_lightning_class_args(data_class, "data")
+    return parser
+
+
+def _add_options_of_fit(parser: Parser) -> None:
+    parser.add_argument(
+        "--test",
+        type=bool,
+        default=False,
+        help="Validate and test the best checkpoint after fit (default without a command).",
+    )
+    parser.add_argument(
+        "--resume",
+        type=bool,
+        default=False,
+        help="Go on with the run --name, or the one saved last, from its newest checkpoint "
+        "and with its options; a --name that is not there yet is started.",
+    )
+
+
+def _options(parser: Parser, model_class: type, data_class: type) -> Options:
+    """The names of all options, and the modules whose classes go by their bare names."""
+    keys = list(parser.get_defaults().keys())  # a Namespace is no mapping
+    homes = {
+        "model.net": _beside(model_class, "models"),
+        "model.loss": ["torch.nn"],
+        "data.dataset": _beside(data_class, "sources"),
+        "trainer.callbacks": [f"{ENGINE}.callbacks", "lightning.pytorch.callbacks"],
+    }
+    names = {".".join(key.split(".")[:2]) for key in keys}
+    return Options({*names, "trainer", "model", "data", "help", "print_config"}, homes)
+
+
+def _beside(cls: type, name: str) -> list[str]:
+    """The modules `name` in the packages of a class and of those that it derives from."""
+    packages = dict.fromkeys(c.__module__.rpartition(".")[0] for c in cls.__mro__)
+    return [f"{package}.{name}" for package in packages if package and _is_there(package, name)]
+
+
+def _is_there(package: str, name: str) -> bool:
+    try:
+        return find_spec(f"{package}.{name}") is not None
+    except ModuleNotFoundError:  # a module that is no package
+        return False
+
+
+def _label(words: list[str]) -> str | None:
+    """What an unnamed run is called: after the last `--config`, or the run that it is of."""
+    files = [b for a, b in pairwise(words) if a in ("--config", "-c")]
+    files += [word.partition("=")[2] for word in words if word.startswith("--config=")]
+    if not files:
+        return None
+    path = Path(files[-1]).absolute()
+    return path.parent.name if path.stem == "config" else path.stem
+
+
+def _taken_by(owner: Any) -> str:
+    """`MLP takes in_shape, num_classes`, of the last one where there are several."""
+    spec = owner[-1] if isinstance(owner, list) else owner
+    taken = ", ".join(spec.get("init_args", Namespace()).keys()) or "no arguments"
+    return f"{spec.class_path.rpartition('.')[2]} takes {taken}"

@@ -1,0 +1,83 @@
+"""A configuration to the model, the data and the arguments of the Trainer."""
+
+from typing import Any
+
+import torch
+from jsonargparse import Namespace
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from lit_opt.engine.cli.command_line import CommandLine
+from lit_opt.engine.errors import UserError
+
+
+class Objects(LightningCLI):
+    """Lightning's CLI from a configuration on: seeds, then builds all but the Trainer.
+
+    It gives the model and the data the hyperparameters that `save_hyperparameters` keeps, as they
+    stand in the configuration, so that `load_from_checkpoint` can build them again.
+
+    Args:
+        line: Whose parser and classes are used.
+        config: What it parsed.
+
+    Raises:
+        UserError: for a value that a net, a loss or a callback refuses.
+    """
+
+    model: Any  # yours, with all that its class has
+    datamodule: Any
+
+    def __init__(self, line: CommandLine, config: Namespace) -> None:
+        self.line, self.given = line, config
+        super().__init__(
+            line.model_class,
+            line.data_class,
+            save_config_callback=None,
+            auto_configure_optimizers=False,
+            run=False,
+        )
+
+    def setup_parser(self, *args: Any) -> None:
+        self.parser = self.line.parser
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        self.config = self.given
+
+    def instantiate_classes(self) -> None:
+        try:
+            built = self.parser.instantiate_classes(self.config)
+        except (ValueError, TypeError) as error:
+            raise UserError(str(error)) from error
+        self.model, self.datamodule, self.trainer_arguments = built.model, built.data, built.trainer
+
+
+def build_data(line: CommandLine, config: Namespace) -> Any:
+    """The data module alone, to ask what the net must fit before the net is built."""
+    parser = LightningArgumentParser(exit_on_error=False)
+    parser.add_lightning_class_args(line.data_class, "data")
+    return parser.instantiate_classes(parser.parse_object({"data": config.data})).data
+
+
+def check_weights(model: LightningModule, weights: dict[str, torch.Tensor]) -> None:
+    """Raises `UserError` if a checkpoint's `state_dict` is another net's."""
+    own = model.state_dict()
+    wrong = [
+        f"size mismatch for {name}: {tuple(weights[name].shape)} in the checkpoint, "
+        f"{tuple(own[name].shape)} here"
+        for name in sorted(own.keys() & weights.keys())
+        if own[name].shape != weights[name].shape
+    ]
+    if model.strict_loading:
+        wrong += [f"{name} is not in the checkpoint" for name in own.keys() - weights.keys()]
+        wrong += [f"{name} is in the checkpoint only" for name in weights.keys() - own.keys()]
+    if wrong:
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise UserError(f"the checkpoint's weights do not fit --net: {wrong[0]}{more}")
+
+
+def check_accelerator(accelerator: Any) -> None:
+    """Raises `UserError` if a GPU is asked for and there is none."""
+    there = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if accelerator in ("gpu", "cuda", "mps") and not there:
+        raise UserError("there is no GPU that torch can use here; set --accelerator auto or cpu")

@@ -1,0 +1,46 @@
+"""What `python train.py --help` prints."""
+
+OVERVIEW = """\
+usage: python train.py [command] [--option value ...]
+
+Without a command: fit, then validate and test the best checkpoint.
+
+commands:
+  fit        train and validate
+  validate   score a checkpoint on the validation set
+  test       score a checkpoint on the test set
+  predict    write what a checkpoint predicts for the test set to predictions.csv
+
+options of every day (python train.py fit --help lists all; --model.lr is the full name of --lr):
+  --config FILE          YAML with any of the options; may be given several times, later ones win
+  --name NAME            name of the run, whose folder is runs/NAME
+  --resume               go on with that run, or the one saved last; a new --name is started
+  --ckpt_path FILE       checkpoint to continue from, or to validate, test or predict with
+  --no_test              fit only
+  --seed N               42; order of the samples, initial weights, dropout
+  --epochs N             20
+  --accelerator NAME     auto; cpu, gpu, mps
+  --devices N            auto
+  --precision P          32-true; bf16-mixed, 16-mixed
+  --net NAME             MLP; ConvNet, ResNet9 or a class path such as torchvision.models.resnet18
+  --compile              torch.compile for the net
+  --loss NAME            cross_entropy; nll, mse, … of torch.nn, or a class path
+  --optimizer NAME       AdamW; any of torch.optim, its arguments as --optimizer.weight_decay 0.1
+  --lr LR                0.001; learning rate, whatever the optimizer
+  --scheduler NAME       none; any of torch.optim.lr_scheduler, stepped over the planned steps
+  --warmup FRACTION      0; part of the steps in which lr rises from 0
+  --ema DECAY            none; 0.999 averages the weights: what is validated, tested and kept
+  --dataset NAME         Digits; FashionMNIST, MNIST, KMNIST, EMNIST, CIFAR10, CIFAR100, ImageFolder
+  --data_dir DIR         data; where files are looked for and downloaded to
+  --batch_size N         64
+  --callbacks+=NAME      one more callback, such as HalveWhenStuck, or EarlyStopping and then
+                         --callbacks.monitor val/loss
+  --allow PACKAGE        a package of yours that configs and options may name
+  --print_config         the whole configuration as YAML, and stop
+  --debug                full traceback of an error
+  --version
+
+examples:
+  python train.py --lr 0.1 --optimizer SGD --optimizer.momentum 0.9 --epochs 5
+  python train.py --dataset FashionMNIST --net ConvNet --accelerator gpu
+  python train.py test --ckpt_path runs/NAME/checkpoints/best.ckpt"""
