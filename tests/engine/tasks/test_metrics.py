@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torchmetrics import MeanSquaredError, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
-from lit_opt.engine.tasks.metrics import Accuracy, MeanLoss, better
+from lit_opt.engine.tasks.metrics import Accuracy, MeanLoss, better_direction
 
 BATCHES = [(torch.randn(n, 5), torch.randint(5, (n,))) for n in (64, 64, 7)]
 
@@ -38,4 +38,4 @@ def test_the_metric_says_whether_more_is_better():
     scores = MetricCollection({"loss": MeanLoss(), "acc": Accuracy(), "mse": MeanSquaredError()})
     scores = scores.clone(prefix="val/")
     names = ["val/loss", "val/acc", "val/mse", "val/other"]
-    assert [better(scores, name) for name in names] == ["min", "max", "min", "min"]
+    assert [better_direction(scores, name) for name in names] == ["min", "max", "min", "min"]

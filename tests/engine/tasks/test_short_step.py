@@ -1,0 +1,109 @@
+"""The short step changes no bit and steps aside where something else takes part in it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+
+from lit_opt.datamodule import ImageData
+from lit_opt.engine.tasks.short_step import NoProfiler
+from lit_opt.models import MLP
+from lit_opt.module import LitModule
+from lit_opt.sources import Digits
+
+
+class Ordinary(LitModule):
+    """The same module on Lightning's own ways."""
+
+    __setattr__ = pl.LightningModule.__setattr__
+    optimizer_step = pl.LightningModule.optimizer_step
+
+
+class Watching(pl.Callback):
+    seen = 0
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        self.seen += 1
+
+
+class Clips(LitModule):
+    def configure_gradient_clipping(self, optimizer: Any, *args: Any, **options: Any) -> None:
+        self.clip_gradients(optimizer, gradient_clip_val=1e-3, gradient_clip_algorithm="norm")
+
+
+@pytest.fixture
+def fit(quiet_trainer: Callable[..., pl.Trainer]) -> Callable[..., LitModule]:
+    def fit(cls: type[LitModule] = LitModule, optimizer: Any = "SGD", **options: Any) -> LitModule:
+        torch.manual_seed(0)
+        model = cls(MLP((1, 8, 8), hidden=(32,), dropout=0.1), optimizer=optimizer)
+        trainer = quiet_trainer(max_epochs=2, **options)
+        trainer.fit(model, ImageData(Digits()))
+        assert trainer.global_step == 42 // options.get("accumulate_grad_batches", 1)
+        return model
+
+    return fit
+
+
+def is_short(model: LitModule) -> bool:
+    return bool(model.__dict__["_plain_step"][1])
+
+
+def assert_same_weights(a: LitModule, b: LitModule, **tolerance: float) -> None:
+    for p, q in zip(a.parameters(), b.parameters(), strict=True):
+        torch.testing.assert_close(p, q, **{"atol": 0, "rtol": 0} | tolerance)
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW", "RMSprop"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"precision": "bf16-mixed"}, {"accumulate_grad_batches": 3}, {"profiler": NoProfiler()}],
+    ids=str,
+)
+def test_every_weight_is_that_of_the_ordinary_step(fit, optimizer, options):
+    short = fit(LitModule, optimizer, **options)
+    assert is_short(short)
+    assert_same_weights(short, fit(Ordinary, optimizer, **options))
+
+
+@pytest.mark.parametrize(
+    ("cls", "optimizer", "options"),
+    [
+        (LitModule, "SGD", {"gradient_clip_val": 1e-3}),
+        (LitModule, "SGD", {"profiler": "simple"}),
+        (LitModule, "LBFGS", {}),
+        (LitModule, "SGD", {"callbacks": [Watching()]}),
+        (Clips, "SGD", {}),
+    ],
+    ids=str,
+)
+def test_it_steps_aside(fit, cls, optimizer, options):
+    model = fit(cls, optimizer, **options)
+    assert not is_short(model)
+    if "callbacks" in options:
+        assert options["callbacks"][0].seen == 42
+    clips = cls is Clips or "gradient_clip_val" in options
+    change = sum(
+        (p - q).abs().sum() for p, q in zip(model.parameters(), fit().parameters(), strict=True)
+    )
+    assert (change > 0) == (clips or optimizer == "LBFGS")
+
+
+def test_a_fused_optimizer_ends_where_the_plain_one_does(fit):
+    fused, unfused = fit(LitModule, "AdamW"), fit(LitModule, {"name": "AdamW", "fused": False})
+    assert fused.trainer.optimizers[0].defaults["fused"]
+    assert_same_weights(fused, unfused, atol=1e-4, rtol=1e-3)
+
+
+def test_a_fitted_schedule_stays_at_its_end_in_a_longer_run(quiet_trainer):
+    """Torch's OneCycleLR raises an error there, and its cosine rises again."""
+    for scheduler in ("OneCycleLR", "CosineAnnealingLR"):
+        model = LitModule(MLP((1, 8, 8), hidden=(8,)), scheduler=scheduler, warmup=0.1)
+        trainer = quiet_trainer()
+        trainer.fit(model, ImageData(Digits()))
+        [config] = trainer.lr_scheduler_configs
+        lr = trainer.optimizers[0].param_groups[0]["lr"]
+        for _ in range(5):
+            model.lr_scheduler_step(config.scheduler, None)
+        assert trainer.optimizers[0].param_groups[0]["lr"] == lr < 1e-6
