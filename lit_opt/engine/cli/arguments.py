@@ -109,6 +109,7 @@ def expand_mapping(content: dict[str, Any], options: Options) -> dict[str, Any]:
 
 
 def expand_value(name: str, value: Any, options: Options) -> Any:
+    value = moved(value)
     if name in SPECS:
         return expand_spec(value)
     return expand_class(name, value, options) if name in options.homes else value
@@ -129,16 +130,20 @@ def expand_class(name: str, value: Any, options: Options) -> Any:
         return [expand_class(name, item, options) for item in value]
     if isinstance(value, str):
         bare = "." not in value and value[:1] not in "{["
-        return find_class(name, value, options.homes[name]) if bare else moved(value)
+        return find_class(name, value, options.homes[name]) if bare else value
     if isinstance(value, dict) and "class_path" in value:
         return {**value, "class_path": expand_class(name, value["class_path"], options)}
     return value
 
 
-def moved(path: str) -> str:
-    """The import path of today of a class that was named by an older version's."""
-    old = next((start for start in MOVED if path.startswith(start)), "")
-    return MOVED.get(old, "") + path.removeprefix(old)
+def moved(value: Any) -> Any:
+    """The same with the import paths of today for classes that an older version's name, nested."""
+    if isinstance(value, dict):
+        return {key: moved(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [moved(item) for item in value]
+    old = next((start for start in MOVED if str(value).startswith(start)), "")
+    return MOVED[old] + value.removeprefix(old) if old else value
 
 
 def find_class(option: str, wanted: str, homes: Sequence[str]) -> str:

@@ -23,7 +23,6 @@ OPTIONS = CommandLine(program, []).options
         ("model.loss", "lit_opt.losses.my_cross_entropy", "lit_opt.losses.my_cross_entropy"),
         ("model.net", "resnet9", "lit_opt.models.ResNet9"),
         ("data.dataset", "fashion_mnist", "lit_opt.sources.FashionMNIST"),
-        ("data.dataset", "lit_opt.data.Digits", "lit_opt.sources.Digits"),  # of older checkpoints
         ("trainer.callbacks", "EarlyStopping", "lightning.pytorch.callbacks.EarlyStopping"),
         ("trainer.callbacks", ["half_when_stuck"], None),
     ],
