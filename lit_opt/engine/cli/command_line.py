@@ -46,7 +46,7 @@ class CommandLine:
         self.options = _options(self.parser, self.model_class, self.data_class)
         self._set_defaults(dict(program.defaults))
         self.flags = expand_flags(given, self.options)
-        self.label = _label(words)
+        self.label = _run_label(words)
         # Without a command, the best checkpoint is validated and tested after the fit.
         self.layers: list[dict[str, Any]] = [{"test": True}] if given is words else []
 
@@ -170,7 +170,7 @@ def _is_there(package: str, name: str) -> bool:
         return False
 
 
-def _label(words: list[str]) -> str | None:
+def _run_label(words: list[str]) -> str | None:
     """What an unnamed run is called: after the last `--config`, or the run that it is of."""
     files = [b for a, b in pairwise(words) if a in ("--config", "-c")]
     files += [word.partition("=")[2] for word in words if word.startswith("--config=")]

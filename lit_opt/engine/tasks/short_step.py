@@ -31,6 +31,8 @@ class NoProfiler(PassThroughProfiler):
 class ShortStepModule(QuickHookName, pl.LightningModule):
     """A LightningModule whose optimizer steps directly where nothing else takes part in it."""
 
+    _plain_step: tuple[torch.optim.Optimizer | None, bool] = None, False  # of which optimizer
+
     def optimizer_step(
         self,
         epoch: int,
@@ -46,10 +48,9 @@ class ShortStepModule(QuickHookName, pl.LightningModule):
 
     def _takes_plain_step(self, optimizer: torch.optim.Optimizer) -> bool:
         """Decided at the first step of a fit."""
-        known = self.__dict__.get("_plain_step")
-        if known is None or known[0] is not optimizer:
-            known = self.__dict__["_plain_step"] = (optimizer, steps_alone(self.trainer, optimizer))
-        return bool(known[1])
+        if self._plain_step[0] is not optimizer:
+            self._plain_step = optimizer, steps_alone(self.trainer, optimizer)
+        return self._plain_step[1]
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
         """A fitted schedule stays at its end where a smaller batch size has made the run longer."""

@@ -114,7 +114,7 @@ def test_the_average_is_the_formulas_and_training_does_not_notice(fit, options):
     hand.agrees(copy(model))
     assert same(hand.shown[-1], copy(model))  # what the last validation scored
     assert not same(hand.raw, copy(model))
-    assert model.__dict__["_plain_step"][1]  # of lit_opt.engine.tasks.lean
+    assert model._plain_step[1]  # of lit_opt.engine.tasks.lean
     _, plain = fit(**options)
     assert same(copy(plain), hand.raw)
     assert same(copy(plain), ema.state_dict()["raw"])

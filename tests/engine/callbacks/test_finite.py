@@ -223,7 +223,7 @@ def test_the_bad_step_is_named_and_not_made(fit, stopped, optimizer, accumulate,
 def test_a_sound_run_ends_with_the_same_weights_as_without(fit, per_step):
     with_it = fit(Net(), per_step)
     assert same_weights(with_it, fit(Net(), None))
-    assert with_it.__dict__["_plain_step"][1]  # the short step is kept
+    assert with_it._plain_step[1]  # the short step is kept
 
 
 def test_a_history_is_read_within_long_epochs(stopped):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lit_opt.engine.cli.command_line import _label as config_label
+from lit_opt.engine.cli.command_line import _run_label as config_label
 from lit_opt.engine.cli.config_layers import checkpoint_layer
 from lit_opt.engine.cli.options import Options
 from lit_opt.engine.errors import UserError

@@ -47,7 +47,7 @@ def fit(quiet_trainer: Callable[..., pl.Trainer]) -> Callable[..., LitModule]:
 
 
 def is_short(model: LitModule) -> bool:
-    return bool(model.__dict__["_plain_step"][1])
+    return model._plain_step[1]
 
 
 def assert_same_weights(a: LitModule, b: LitModule, **tolerance: float) -> None:
