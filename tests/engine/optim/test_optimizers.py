@@ -1,0 +1,118 @@
+import inspect
+import io
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lit_opt.engine.errors import UserError
+from lit_opt.engine.optim.optimizers import build_optimizer
+
+NAMES = [
+    name
+    for name, cls in vars(torch.optim).items()
+    if inspect.isclass(cls) and issubclass(cls, Optimizer) and cls is not Optimizer
+]
+
+
+class Sparse(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.Embedding(12, 3, sparse=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rows(torch.arange(len(x)))
+
+
+def make_net(name: str = "") -> nn.Module:
+    torch.manual_seed(0)
+    if name == "SparseAdam":
+        return Sparse()
+    return nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def train(net: nn.Module, optimizer: Optimizer, steps: int) -> list[float]:
+    y = torch.arange(12) % 3
+    x = torch.eye(3)[y]
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(net(x), y)
+        loss.backward()
+        return loss
+
+    return [optimizer.step(closure).item() for _ in range(steps)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_optimizer_of_torch_lowers_the_loss(name: str) -> None:
+    lr = {"Adadelta": 1.0, "ASGD": 0.1, "SGD": 0.1, "LBFGS": 0.1, "RAdam": 0.03}.get(name, 0.01)
+    net = make_net(name)
+    losses = train(net, build_optimizer(name, net, lr), 60)
+    assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_optimizer_continues_bit_for_bit_from_a_file(name: str) -> None:
+    net = make_net(name)
+    optimizer = build_optimizer(name, net, 0.01)
+    train(net, optimizer, 3)
+    file = io.BytesIO()
+    torch.save([net.state_dict(), optimizer.state_dict()], file)
+    losses = train(net, optimizer, 3)
+    file.seek(0)
+    other = make_net(name)
+    restored = build_optimizer(name, other, 0.01)
+    for part, saved in zip((other, restored), torch.load(file, weights_only=True), strict=True):
+        part.load_state_dict(saved)
+    assert train(other, restored, 3) == losses
+
+
+def test_names_are_forgiving() -> None:
+    for name in ("AdamW", "adamw", "adam_w", "torch.optim.AdamW"):
+        assert type(build_optimizer({"name": name}, make_net(), 0.1)) is torch.optim.AdamW
+
+
+def test_arguments_arrive_and_yaml_lists_become_tuples() -> None:
+    spec = {"name": "adam", "betas": [0.8, 0.9], "weight_decay": 0.1}
+    group = build_optimizer(spec, make_net(), 0.3).param_groups[0]
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (0.3, (0.8, 0.9), 0.1)
+    assert spec == {"name": "adam", "betas": [0.8, 0.9], "weight_decay": 0.1}
+
+
+def test_frozen_parameters_are_left_out() -> None:
+    net = make_net()
+    net[0].requires_grad_(False)
+    assert len(build_optimizer("SGD", net, 0.1).param_groups[0]["params"]) == 4
+    with pytest.raises(UserError, match="nothing to train"):
+        build_optimizer("SGD", net.requires_grad_(False), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("Adamm", "no optimizer is called 'Adamm'; set --optimizer to Adam,"),
+        ({"momentum": 0.9}, "no optimizer is called ''"),
+        ({"name": "SGD", "lr": 0.1}, "leave out --optimizer.lr: --lr sets it"),
+        (
+            {"name": "SGD", "momentun": 0.9},
+            "SGD has no 'momentun'; --optimizer.KEY can be momentum",
+        ),
+        ({"name": "SGD", "params": 1}, "SGD has no 'params'"),
+        ({"name": "SGD", "momentum": -1}, "momentum=-1.*Invalid momentum"),
+        ({"name": "SGD", "momentum": "big"}, "momentum='big'"),
+        ({"name": "SGD", "nesterov": True}, "Nesterov momentum requires"),
+        ("SparseAdam", r"nn.Embedding\(sparse=True\)"),
+        ("their_package.Adam", "is not imported"),
+        ("torch.no_such_module.Adam", "can't be imported"),
+        ("torch.optim.Adamm", "can't be imported"),
+        ("torch.nn.Linear", "is no subclass of Optimizer"),
+    ],
+)
+def test_mistakes_in_the_optimizer_are_named(spec: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        build_optimizer(spec, make_net(), 0.1)
+    assert len(str(caught.value).splitlines()) <= 4
