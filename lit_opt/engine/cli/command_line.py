@@ -1,6 +1,7 @@
 """Words to a configuration: default < data < checkpoint < configs in their order < flags."""
 
 import importlib
+import re
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -80,6 +81,21 @@ class CommandLine:
             flag[2:].rpartition(".")[0]
         ]
         raise UserError(f"unknown argument {wrong[0]}; {_taken_by(owner)}") from error
+
+    def run_name(self, config: Namespace) -> str | None:
+        """What `--name` says, to the letter; YAML would read `null` and `#1` as nothing.
+
+        Raises:
+            UserError: if it can't be the name of a folder in `runs/`.
+        """
+        words = [flag.partition("=")[2] for flag in self.flags if flag.startswith("--name=")]
+        name: str | None = words[-1] if words else config.name
+        if name is not None and (name == "null" or not re.fullmatch(r"\w[\w .,=+@-]*", name)):
+            raise UserError(
+                f"--name {name!r} is no name of a run;\n"
+                "expected letters, digits and any of _ . , = + @ - such as first-try"
+            )
+        return name
 
     def dump(self, config: Namespace) -> str:
         """The configuration as YAML."""

@@ -107,14 +107,15 @@ def _folder(line: CommandLine, config: Namespace, held: ExitStack) -> Path | Non
             example = "runs/NAME/checkpoints/best.ckpt"
             raise UserError(f"{line.command} needs trained weights; set --ckpt_path {example}")
         return run_of(Path(config.ckpt_path))
+    name = line.run_name(config)
     if config.trainer.fast_dev_run:
         return None
     root = Path(config.trainer.default_root_dir or ".")
     if config.resume:
-        folder = run_to_resume(root, config.name)
+        folder = run_to_resume(root, name)
     else:
         label = line.label or config.data.dataset.class_path.rpartition(".")[2].lower()
-        folder = new_run(root, label, config.name)
+        folder = new_run(root, label, name)
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         held.enter_context(locked(folder))
     return folder

@@ -106,6 +106,21 @@ def test_without_validation_the_last_weights_are_tested(run, capsys):
     assert [p.name for p in Path("runs/a/checkpoints").iterdir()] == ["last.ckpt"]
 
 
+@pytest.mark.parametrize("name", ["", "null", "~", "#1", "../x", "/tmp/x", ".x", "a/b", "a\\nb"])
+def test_a_name_that_is_no_folder_s_is_refused_before_anything_is_touched(run, fails, name):
+    """Also with --resume, which goes on with the newest run if there is no name."""
+    run("--epochs=1", "--name=newest", "--no_test")
+    before = {path: path.stat().st_mtime_ns for path in Path().rglob("*")}
+    for words in ([], ["--resume"]):
+        assert "--name" in fails(f"--name={name}", *words)
+    assert {path: path.stat().st_mtime_ns for path in Path().rglob("*")} == before
+
+
+@pytest.mark.parametrize("name", ["007", "true", "1e3", "2026-11-25", "a b"])
+def test_a_name_is_taken_to_the_letter(run, name):
+    assert run(f"--name={name}", "--epochs=1", "--no_test").folder == Path("runs", name)
+
+
 def test_validation_after_every_update_like_the_tutorials(run, capsys):
     run("--epochs=1", "--val_check_interval=1", "--limit_train_batches=4", "--no_test")
     assert capsys.readouterr().out.count("val/acc") == 4
