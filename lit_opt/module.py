@@ -89,7 +89,8 @@ class LitModule(ShortStepModule):
         self.log_scores(self.test_scores)
 
     def log_scores(self, scores: Scores) -> None:
-        self.log_dict(scores.compute())
+        # Equal on all processes, since torchmetrics has added up their counts.
+        self.log_dict(scores.compute(), sync_dist=True, reduce_fx="max")
         scores.reset()
 
     def configure_optimizers(self) -> Any:

@@ -11,11 +11,7 @@ IGNORED = [
     r".*is smaller than the logging interval.*",
     r".*Checkpoint directory .* exists and is not empty.*",
     r".*callbacks used to create the checkpoint need to be provided.*",  # they are of fit only
-    r".*The dirpath has changed from.*",  # a continued run has a folder of its own
-    r".*recommended to use `self.log\(.*sync_dist=True.*",  # torchmetrics has reduced it
-    r".*could not find the monitored key.*",  # a run that ends before its first validation
     r".*across ranks is zero.*",  # no validation set
-    r".*Consider setting `persistent_workers=True`.*",
 ]
 
 

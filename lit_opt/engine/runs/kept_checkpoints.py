@@ -82,4 +82,5 @@ def checkpoints(folder: Path, monitor: str | None, mode: str = "min") -> list[Mo
     if monitor is None:
         return [last]
     options |= {"monitor": monitor, "mode": mode, "auto_insert_metric_name": False}
+    options["save_on_train_epoch_end"] = False  # after a validation, whenever there is one
     return [BestCheckpoint(filename="best", **options), last]

@@ -18,7 +18,7 @@ def fill(monkeypatch, step: str, error: Exception | None = None) -> None:
 
 
 def test_in_training_batch_size_is_named(fails, monkeypatch):
-    fill(monkeypatch, "_step")
+    fill(monkeypatch, "step")
     error = fails("--epochs=1", "--num_sanity_val_steps=0", "--batch_size=32", code=1)
     assert error == (
         f"error: out of memory (tried to allocate {4 * HUGE} bytes); lower --batch_size, now 32 "
