@@ -51,9 +51,10 @@ class StopAtNonFinite(Callback):
     ) -> None:
         if len(self._history) >= READ_EVERY:
             self._read(trainer, pl_module)
-        self._batch, self._batch_idx = batch, batch_idx
+        self._group = getattr(batch, "loader", None)  # with --steps_per_execution above 1
+        self._batch_idx, self._floats = batch_idx, _floats_of(batch)
         # A sum takes a thirtieth of the time of looking at each number.
-        sums = [part.sum(dtype=torch.float32) for part in _floats(batch).values()]
+        sums = [part.sum(dtype=torch.float32) for part in (self._floats or {}).values()]
         self._inputs = sum(sums, start=torch.zeros((), device=trainer.strategy.root_device))
 
     def on_before_backward(self, trainer: Any, pl_module: pl.LightningModule, loss: Tensor) -> None:
@@ -65,8 +66,7 @@ class StopAtNonFinite(Callback):
             self._read(trainer, pl_module)
 
     def _place(self, trainer: Any) -> str:
-        group = getattr(self._batch, "loader", None)  # with --steps_per_execution above 1
-        batch = group.batch if group else self._batch_idx + 1
+        batch = self._group.batch if self._group else self._batch_idx + 1
         epoch = trainer.current_epoch + 1
         return f"step {trainer.global_step + 1} (epoch {epoch}, batch {batch}, lr {_lr(trainer)})"
 
@@ -80,8 +80,8 @@ class StopAtNonFinite(Callback):
         bad_losses = torch.stack(losses).isnan() if tried else ~torch.stack(losses).isfinite()
         bad = torch.stack((bad_losses, ~torch.stack(inputs).isfinite())).float()  # (2, N)
         bad = trainer.strategy.reduce(bad, reduce_op="sum")
+        when = f"read after step {trainer.global_step}"
         for place, loss, bad_loss, bad_inputs in zip(places, losses, *bad.tolist(), strict=True):
-            when = f"read after step {trainer.global_step}"
             place += f"; {'this update was not made' if self._each_step else when}"
             if bad_inputs:
                 self._stop_at_inputs(trainer, place)
@@ -93,7 +93,7 @@ class StopAtNonFinite(Callback):
     def _stop_at_inputs(self, trainer: Any, place: str) -> None:
         what = "the batch"
         if self._each_step:  # the batch is still there, and finite numbers may have an infinite sum
-            rows = {name: _bad_rows(part) for name, part in _floats(self._batch).items()}
+            rows = {name: _bad_rows(part) for name, part in (self._floats or {}).items()}
             name = next(filter(rows.get, rows), None)
             if name is None:
                 return
@@ -109,7 +109,7 @@ class StopAtNonFinite(Callback):
             spoilt = nonfinite(dict(module.named_parameters())) - (self._never_finite or set())
             if spoilt:
                 return f"{min(spoilt)} was not finite before it; "
-        return "its inputs are finite; " if _is_pair(self._batch) else ""
+        return "" if self._floats is None else "its inputs are finite; "
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._read(trainer, pl_module)
@@ -166,13 +166,11 @@ def _all_state(trainer: Any, module: pl.LightningModule) -> dict[str, Any]:
     return state
 
 
-def _is_pair(batch: Any) -> bool:
-    return isinstance(batch, tuple | list) and len(batch) == 2
-
-
-def _floats(batch: Any) -> dict[str, Tensor]:
-    """The float tensors of a batch (x, y); none of one of another form."""
-    pairs = zip("xy", batch, strict=True) if _is_pair(batch) else ()
+def _floats_of(batch: Any) -> dict[str, Tensor] | None:
+    """The float tensors of a batch (x, y); None for one of another form."""
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        return None
+    pairs = zip("xy", batch, strict=True)
     return {k: t for k, t in pairs if isinstance(t, Tensor) and t.is_floating_point()}
 
 

@@ -49,7 +49,7 @@ def _find(name: str, flag: str, base: type) -> type[Any]:
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:
-    """Up to three names like `name`; all, if none is."""
+    """Up to three names that are like `name`; all names if none is like it."""
     names = set(names)
     return ", ".join(nearest(name, sorted(names)) or sorted(names))
 
@@ -57,7 +57,7 @@ def _nearest(name: str, names: Iterable[str]) -> str:
 def construct(
     cls: type[Any], flag: str, first: Any, given: dict[str, Any], ours: dict[str, Any]
 ) -> Any:
-    """`cls(first, **ours, **given)`, where `ours` are not the spec's to set."""
+    """`cls(first, **ours, **given)`; raises `UserError` where the spec gives one of `ours`."""
     _check_arguments(cls, flag, given, ours)
     try:
         return cls(first, **ours, **given)

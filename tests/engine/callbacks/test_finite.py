@@ -124,19 +124,9 @@ def same_weights(a: nn.Module, b: nn.Module) -> bool:
     return all(x.equal(y) for x, y in pairs)
 
 
-@pytest.fixture
-def bad_batch(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """`bad_batch(30)`: the default run's 30th training batch has outputs of nan."""
-    counts = {"now": 0, "bad": 0}
-    forward = LitModule.forward
-
-    def spoilt(self: LitModule, x: Tensor) -> Tensor:
-        counts["now"] += self.training
-        outputs = forward(self, x)
-        return outputs * NAN if self.training and counts["now"] == counts["bad"] else outputs
-
-    monkeypatch.setattr(LitModule, "forward", spoilt)
-    return lambda n: counts.update(bad=n)
+def bad_batch(number: int) -> list[str]:
+    """The words of a run whose n-th training batch, from 1, has outputs of nan."""
+    return [f"--net={__name__}.Net", f"--net.bad={number}"]
 
 
 # ---- the command line ----
@@ -148,6 +138,7 @@ def bad_batch(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         ([], "step 30 (epoch 2, batch 9, lr 0.001); this update was not made", 21),
         (["--accumulate_grad_batches=4"], "step 9 (epoch 2, batch 9, lr 0.001)", 6),
         (["--precision=bf16-mixed"], "step 30 (epoch 2, batch 9, lr 0.001)", 21),
+        (["--steps_per_execution=4"], "step 30 (epoch 2, batch 9, lr 0.001)", 21),
         (["--ema=0.9"], "step 30 (epoch 2, batch 9, lr 0.001)", 21),
         (
             [*PER_STEP_OFF, "--lr=0.01"],
@@ -157,11 +148,11 @@ def bad_batch(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     ],
     ids=str,
 )
-def test_a_loss_of_nan_fails_the_run_and_leaves_the_files(fails, bad_batch, options, place, saved):
-    bad_batch(30)
-    error = fails("--name=a", "--epochs=3", *options, code=1).splitlines()
+def test_a_loss_of_nan_fails_the_run_and_leaves_the_files(fails, options, place, saved):
+    error = fails("--name=a", "--epochs=3", *bad_batch(30), *options, code=1).splitlines()
     assert f"the loss is nan{' or inf' if len(options) == 3 else ''} at {place}" in error[0]
-    assert "its inputs are finite; lower --lr" in error[1]
+    assert "lower --lr, or set --gradient_clip_val 1" in error[1]
+    assert ("its inputs are finite" in error[1]) != ("--steps_per_execution=4" in options)
     assert ("--precision 32-true" in error[1]) == ("--precision=bf16-mixed" in options)
     for file in ("last", "best"):
         checkpoint = torch.load(f"runs/a/checkpoints/{file}.ckpt", weights_only=True)
@@ -170,16 +161,15 @@ def test_a_loss_of_nan_fails_the_run_and_leaves_the_files(fails, bad_batch, opti
 
 
 @pytest.mark.parametrize("options", [[], PER_STEP_OFF], ids=["per step", "history"])
-def test_a_failed_first_epoch_leaves_no_checkpoint(fails, bad_batch, options):
-    bad_batch(3)
-    fails("--name=a", *options, code=1)
+def test_a_failed_first_epoch_leaves_no_checkpoint(fails, options):
+    fails("--name=a", *bad_batch(3), *options, code=1)
     assert not list(Path("runs/a").rglob("*.ckpt"))
 
 
 @pytest.mark.filterwarnings("ignore:.*barebones.*")
-def test_barebones_goes_without(run, bad_batch):
-    bad_batch(3)
-    assert run("--epochs=1", "--no_test", "--barebones=true").trainer.global_step == 21
+def test_barebones_goes_without(run):
+    done = run("--epochs=1", "--no_test", "--barebones=true", *bad_batch(3))
+    assert done.trainer.global_step == 21
 
 
 @pytest.mark.slow
@@ -232,9 +222,9 @@ def test_a_history_is_read_within_long_epochs(stopped):
     assert net.calls == 3 * READ_EVERY
 
 
-def test_the_lr_named_is_that_of_the_bad_step(bad_batch, fails):
-    bad_batch(11)
-    error = fails("--epochs=1", "--optimizer=SGD", "--warmup=0.96", *PER_STEP_OFF, code=1)
+def test_the_lr_named_is_that_of_the_bad_step(fails):
+    words = ["--epochs=1", "--optimizer=SGD", "--warmup=0.96", *PER_STEP_OFF]
+    error = fails(*words, *bad_batch(11), code=1)
     assert "lr 0.00052381)" in error  # 11/21 of 0.001
 
 
