@@ -56,10 +56,15 @@ def limit_imports() -> None:
     )
 
 
+def is_allowed(path: str) -> bool:
+    """Whether an import path lies in what may be named by now."""
+    parts = path.replace(":", ".").split(".")
+    return any(".".join(parts[: i + 1]) in _allowed for i in range(len(parts)))
+
+
 def check_import(path: str, option: str) -> None:
     """Raises `UserError` if `path`, the value of `option`, is not allowed."""
-    parts = path.replace(":", ".").split(".")
-    if not any(".".join(parts[: i + 1]) in _allowed for i in range(len(parts))):
+    if not is_allowed(path):
         raise UserError(f"{option}: {refusal(path)}")
 
 

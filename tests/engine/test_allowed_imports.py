@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 import torch
+import torch.utils.cpp_extension  # it logs when it is first imported
 import yaml
 from conftest import main
 from torch import nn
@@ -137,6 +138,62 @@ def test_objects_are_built_only_where_an_option_asks_for_them(fails):
     torch.save(Payload(), "payload.pt")
     call = class_path("torch.load", f="payload.pt", weights_only=False)
     assert "torch.load" in fails(written({"optimizer": {"name": "SGD", "momentum": call}}))
+    assert not Path("called").exists()
+
+
+DANGEROUS = {
+    "torch.utils.collect_env.run": {"command": "touch called"},
+    "torch.load": {"f": "payload.pt", "weights_only": False},
+    "torch.save": {"obj": 1, "f": "called"},
+    "torch.hub.load": {"repo_or_dir": ".", "model": "called", "source": "local"},
+    "torch.hub.download_url_to_file": {"url": "file:payload.pt", "dst": "called"},
+    "torch.utils.cpp_extension.load": {"sources": ["payload.pt"]},
+    "torch.nn.functional.torch.load": {"f": "payload.pt", "weights_only": False},
+    "torchvision.datasets.utils.download_url": {"url": "file:payload.pt", "root": "called"},
+    "torchvision.io.write_file": {"filename": "called", "data": 1},
+    "lightning.pytorch.cli.instantiate_class": {"args": 1, "init": {"class_path": "os.getcwd"}},
+    "lightning.pytorch.cli.LightningCLI": {"args": ["fit"]},
+    "lit_opt.engine.runs.atomic_file.write_text": {"path": "called", "text": ""},
+    "sklearn.datasets.load_svmlight_file": {"f": "payload.pt"},
+}
+POSITIONS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "loss": lambda spec: {"loss": spec},
+    "net": lambda spec: {"net": spec},
+    "dataset": lambda spec: {"dataset": spec},
+    "callback": lambda spec: {"callbacks": [spec]},
+    "callback's function": lambda spec: {
+        "callbacks": [class_path(CALLBACK, on_fit_start=spec["class_path"])]
+    },
+    "metric": lambda spec: {"metrics": {"a": spec}},
+    "net's argument": lambda spec: {
+        "net": class_path("torchvision.models.resnet18", norm_layer=spec)
+    },
+    "logger": lambda spec: {"logger": spec},
+    "profiler": lambda spec: {"profiler": spec},
+    "strategy": lambda spec: {"strategy": spec},
+    "plugins": lambda spec: {"plugins": [spec]},
+    "optimizer": lambda spec: {"optimizer": spec},
+    "scheduler": lambda spec: {"scheduler": spec},
+}
+
+
+@pytest.mark.parametrize("position", POSITIONS.values(), ids=POSITIONS)
+def test_nothing_that_just_runs_is_called_from_a_configuration(fails, position):
+    torch.save(Payload(), "payload.pt")
+    for path, arguments in DANGEROUS.items():
+        values = position({"class_path": path, "init_args": arguments})
+        assert path.rpartition(".")[2] in fails(written(values), *SHORT), path
+    assert not Path("called").exists()
+    assert not Path("runs").exists()
+
+
+def test_nothing_that_just_runs_is_called_from_a_checkpoint(run, fails):
+    path = run("--name=a", *SHORT).folder / "checkpoints/last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    for name, arguments in DANGEROUS.items():
+        checkpoint["hyper_parameters"]["loss"] = {"class_path": name, "init_args": arguments}
+        torch.save(checkpoint, path)
+        assert name in fails("test", f"--ckpt_path={path}"), name
     assert not Path("called").exists()
 
 

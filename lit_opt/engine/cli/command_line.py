@@ -14,6 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lit_opt.engine.allowed_imports import limit_imports
 from lit_opt.engine.cli.arguments import dump, expand_flags, expand_mapping
 from lit_opt.engine.cli.messages import argument_of, short_error
+from lit_opt.engine.cli.named_objects import check_named_objects
 from lit_opt.engine.cli.options import Options, split_command
 from lit_opt.engine.cli.program import Program
 from lit_opt.engine.errors import UserError
@@ -58,7 +59,9 @@ class CommandLine:
     def parse(self, last: bool = False) -> Namespace:
         """The configuration; `last` says that no layer is to come, so that it may be printed."""
         flags = [flag for flag in self.flags if last or not flag.startswith(PRINT)]
-        return self._parse(flags)
+        config = self._parse(flags)
+        check_named_objects(config.as_dict())
+        return config
 
     def _parse(self, flags: list[str]) -> Namespace:
         configs = [f"--config={dump(layer)}" for layer in self.layers]
