@@ -64,7 +64,7 @@ class LitModule(ShortStepModule):
         x, y = batch  # what they hold is stated in lit_opt/datamodule.py
         logits = self(x)  # (B, C, H, W) -> (B, num_classes)
         loss = self.loss(logits, y)  # ()
-        scores.update(loss=loss, preds=logits, target=y)
+        scores.update(loss=loss, preds=logits, target=y, loss_weight=self.loss.weight_of(y))
         return loss
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:

@@ -7,9 +7,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+import torch
 from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]
+from jsonargparse.typing import register_type
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
+from torch import Tensor
 
 from lit_opt.engine.allowed_imports import limit_imports
 from lit_opt.engine.cli.arguments import dump, expand_flags, expand_mapping
@@ -20,6 +23,13 @@ from lit_opt.engine.cli.program import Program
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.lightning_private import help_with_short_names
 
+# Such as a loss's class weights, which are written as a list.
+register_type(
+    Tensor,
+    serializer=Tensor.tolist,
+    deserializer=lambda value: torch.as_tensor(value, dtype=torch.float32),
+    type_check=lambda value, _: isinstance(value, Tensor),
+)
 USAGE = "python train.py [command] [--option value ...]"
 PRINT = "--print_config"
 ENGINE = __name__.rpartition(".cli.")[0]

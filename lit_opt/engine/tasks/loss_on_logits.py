@@ -34,6 +34,21 @@ class OnLogits(nn.Module):
         """Whether the loss is the sum over a batch instead of the mean."""
         return getattr(self.loss, "reduction", "mean") == "sum"
 
+    def weight_of(self, y: Tensor) -> Tensor | int:
+        """What the sum over a batch was divided by: its samples, or the weights of their classes.
+
+        Cross entropy with `weight` or `ignore_index` divides by the latter, where y are indices.
+        """
+        loss = self.loss
+        if y.is_floating_point() or not isinstance(loss, nn.CrossEntropyLoss) or self.is_sum:
+            return len(y)
+        if loss.weight is None and loss.ignore_index < 0:
+            return len(y)
+        counted = y != loss.ignore_index  # (B,)
+        return (
+            counted if loss.weight is None else loss.weight[y.where(counted, 0)] * counted
+        ).sum()
+
     def forward(self, outputs: Tensor, y: Tensor) -> Tensor:
         y = self.takes.labels(self.loss, outputs, y)
         return self.loss(self.takes.inputs(outputs), y)

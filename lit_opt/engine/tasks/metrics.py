@@ -10,7 +10,7 @@ from torchmetrics import Metric, MetricCollection
 
 
 class MeanLoss(Metric):
-    """The loss averaged over samples: the last, smaller batch weighs less than a full one.
+    """The loss averaged over samples, or over their weights: however they came in batches.
 
     Args:
         summed: Whether the loss is its batch's sum instead of its mean.
@@ -25,12 +25,14 @@ class MeanLoss(Metric):
         super().__init__()
         self.summed = summed
         self.add_state("loss_sum", torch.tensor(0.0), dist_reduce_fx="sum")
-        self.add_state("total", torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
 
-    def update(self, loss: Tensor, target: Tensor) -> None:
-        """`loss: float ()`, of this batch; `target: (B, …)`."""
-        self.loss_sum.add_(loss.detach(), alpha=1 if self.summed else len(target))
-        self.total.add_(len(target))
+    def update(self, loss: Tensor, target: Tensor, loss_weight: Any = None) -> None:
+        """`loss: float ()`, of this batch; `target: (B, …)`; `loss_weight`: what its sum was
+        divided by, a number or float (). Default: B."""
+        weight = len(target) if loss_weight is None else loss_weight
+        self.loss_sum.add_(loss.detach() if self.summed else loss.detach() * weight)
+        self.total.add_(weight)
 
     def compute(self) -> Tensor:
         return self.loss_sum / self.total
@@ -64,7 +66,7 @@ class Accuracy(Metric):
 
 
 class Scores(MetricCollection):
-    """The metrics of one stage: each is given those of `loss`, `preds` and `target` it takes.
+    """The metrics of one stage: each is given those that it takes of loss, preds, target, loss_weight.
 
     `MetricCollection` finds out anew in every step what its metrics take. torchmetrics takes no
     soft labels, such as MixUp's: its classification metrics are given the largest class.
@@ -77,10 +79,10 @@ class Scores(MetricCollection):
             for metric in self.values(copy_state=False)
         ]
 
-    def update(self, **given: Tensor) -> None:  # type: ignore[override]
+    def update(self, **given: Any) -> None:  # type: ignore[override]
         soft = given["target"].is_floating_point()
         for metric, of_classes, keys in self._takes:
-            taken = {key: given[key] for key in keys}
+            taken = {key: given[key] for key in keys if key in given}
             if soft and of_classes:
                 taken["target"] = taken["target"].argmax(1)
             metric.update(**taken)
@@ -92,7 +94,7 @@ def _is_of_classes(metric: Metric) -> bool:
 
 def _taken(metric: Metric) -> list[str]:
     parameters = inspect.signature(metric.update).parameters
-    return [key for key in ("loss", "preds", "target") if key in parameters]
+    return [key for key in ("loss", "preds", "target", "loss_weight") if key in parameters]
 
 
 def better_direction(scores: MetricCollection, name: str) -> str:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
+import yaml
 from conftest import ROOT, main
 
 from lit_opt.engine.cli.overview import OVERVIEW
@@ -222,6 +224,30 @@ def test_the_average_loss_of_a_summed_loss_is_over_samples(run):
     mean = run("--epochs=1", "--lr=0", "--loss=CrossEntropyLoss").scores
     summed = run("--epochs=1", "--lr=0", "--loss=CrossEntropyLoss", "--loss.reduction=sum").scores
     assert summed["test/loss"] == pytest.approx(mean["test/loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", [["--loss=CrossEntropyLoss"], ["--loss=nll"]], ids=str)
+def test_class_weights_are_a_list_and_the_mean_is_over_them(run, loss):
+    """Whatever the batches: PyTorch's own loss of all samples at once is the reference."""
+    weight = [1.0] * 9 + [5.0]
+    words = [*loss, f"--loss.weight={weight}", "--epochs=1", "--name=a"]
+    cli = run(*words)
+    x, y = Digits().load(Path(), "test")
+    batch = cli.datamodule.on_after_batch_transfer((x, y), 0)[0]
+    with torch.no_grad():
+        logits = cli.model.eval()(batch)
+    whole = F.cross_entropy(logits, y, torch.tensor(weight))
+    for size in (1, 64, 512):
+        scores = run(
+            "test", "--ckpt_path=runs/a/checkpoints/best.ckpt", f"--eval_batch_size={size}"
+        )
+        assert scores.scores["test/loss"] == pytest.approx(float(whole), rel=1e-5)
+    assert (
+        yaml.safe_load(Path("runs/a/config.yaml").read_text())["model"]["loss"]["init_args"][
+            "weight"
+        ]
+        == weight
+    )
 
 
 def test_the_saved_config_of_one_data_set_runs_on_another(run, parse):
