@@ -24,10 +24,23 @@ from lit_opt.engine.allowed_imports import OWN, PACKAGES, is_allowed
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.loading.source import Source
 
-PARTS = (nn.Module, Optimizer, LRScheduler, Source, Callback, Logger, LightningDataModule)
+PARTS: tuple[type, ...] = (
+    nn.Module,
+    Optimizer,
+    LRScheduler,
+    Source,
+    Callback,
+    Logger,
+    LightningDataModule,
+)
 PARTS += (Profiler, Strategy, Accelerator, CheckpointIO, ClusterEnvironment, Precision, LayerSync)
 # Where functions of libraries are taken from: losses, activations, initial weights, nets.
-FUNCTIONS = ("torch.nn.functional", "torch.nn.init", "torchvision.models", "torchvision.ops")
+FUNCTIONS: tuple[str, ...] = (
+    "torch.nn.functional",
+    "torch.nn.init",
+    "torchvision.models",
+    "torchvision.ops",
+)
 FUNCTIONS += ("torchmetrics.functional", f"{OWN}.losses", f"{OWN}.models")
 PATH = re.compile(r"[A-Za-z_]\w*([.:]\w+)+")
 

@@ -66,7 +66,7 @@ class Accuracy(Metric):
 
 
 class Scores(MetricCollection):
-    """The metrics of one stage: each is given those that it takes of loss, preds, target, loss_weight.
+    """The metrics of one stage: each is given what it takes of what `update` is given.
 
     `MetricCollection` finds out anew in every step what its metrics take. torchmetrics takes no
     soft labels, such as MixUp's: its classification metrics are given the largest class.
