@@ -152,7 +152,7 @@ def _check(built: Objects, config: Namespace, point: Path | None) -> None:
     """What can be wrong is found before anything is written."""
     model, data = built.model, built.datamodule
     check_accelerator(config.trainer.accelerator)
-    check_loss(model.loss.loss, data.source.regression)
+    check_loss(model.loss.loss, data.source.regression, data.num_classes)
     check_net(model.net, data.in_shape, data.num_classes)
     _, schedulers = model.optimizers_for(Plan(total_steps=1000, max_epochs=10))
     plateau = any(isinstance(s["scheduler"], ReduceLROnPlateau) for s in schedulers)
