@@ -2,24 +2,12 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar
-from rich.progress import Progress, TaskID
-
-
-def describe(metrics: Mapping[str, Any], stage: str) -> str:
-    """`val/loss 0.1042  val/acc 97.1%`; accuracies in percent, the loss first."""
-    mine = {name: float(value) for name, value in metrics.items() if name.startswith(f"{stage}/")}
-    mine = {name: value for name, value in mine.items() if not name.endswith("_step")}
-    ordered = sorted(mine, key=lambda name: not name.endswith("/loss"))
-    return "  ".join(f"{name} {_number(name, mine[name])}" for name in ordered)
-
-
-def _number(name: str, value: float) -> str:
-    return f"{100 * value:.1f}%" if name.endswith("acc") else f"{value:.4f}"
+from rich.progress import Progress
 
 
 class EpochLines(ProgressBar):
@@ -28,12 +16,8 @@ class EpochLines(ProgressBar):
     def __init__(self) -> None:
         super().__init__()
         self._enabled = True
-        self._bar: Progress | None = None
-        self._task = TaskID(0)
-        self._refreshed = 0.0
-        self._epoch_began = 0.0
-        self._open_epoch: int | None = None
-        self._validated = False
+        self._bar: Bar | None = None
+        self._began: float | None = None  # seconds; while an epoch's line is still to be printed
 
     def enable(self) -> None:
         self._enabled = True
@@ -56,57 +40,66 @@ class EpochLines(ProgressBar):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._enabled and sys.stdout.isatty():
-            self._bar = Progress(transient=True)
-            self._task = self._bar.add_task("", total=None)
+            self._bar = Bar(trainer)
             self._bar.start()
         if trainer.fit_loop.restarted_mid_epoch:
             self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._close_epoch(trainer)
-        self._open_epoch = trainer.current_epoch
-        self._validated = False
-        self._epoch_began = time.monotonic()
+        """The training scores of the epoch before are known only now."""
+        self._print_epoch(trainer, trainer.current_epoch)
+        self._began, self._validated = time.monotonic(), False
         if self._bar:
-            self._bar.reset(self._task, total=trainer.num_training_batches)
-            self._bar.update(self._task, description=f"epoch {trainer.current_epoch + 1}")
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        if self._bar and time.monotonic() - self._refreshed > 0.1:
-            self._refreshed = time.monotonic()
-            self._bar.update(self._task, completed=trainer.fit_loop.epoch_loop.batch_idx + 1)
+            about = f"epoch {trainer.current_epoch + 1}"
+            self._bar.reset(self._bar.task, total=trainer.num_training_batches, description=about)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
         self._validated = True
         if fitting and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-            epoch = _epoch(trainer, trainer.current_epoch)
-            scores = describe(trainer.callback_metrics, "val")
+            scores = _scores(trainer, "val")
+            epoch = _epoch(trainer, trainer.current_epoch + 1)
             self.print(f"{epoch}  step {trainer.global_step}  {scores}")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._close_epoch(trainer)
-        self._hide_bar()
+        self._print_epoch(trainer, trainer.current_epoch)
+        self.on_exception()
 
     def on_exception(self, *args: Any) -> None:
-        self._hide_bar()
-
-    def _hide_bar(self) -> None:
         if self._bar:
             self._bar.stop()
             self._bar = None
 
-    def _close_epoch(self, trainer: pl.Trainer) -> None:
-        """The training scores of an epoch are known only after this callback's own epoch end."""
-        if self._open_epoch is None:
-            return
-        stages = ("train", "val", "test") if self._validated else ("train", "test")
-        scores = "  ".join(filter(None, (describe(trainer.callback_metrics, s) for s in stages)))
-        seconds = time.monotonic() - self._epoch_began
-        self.print(f"{_epoch(trainer, self._open_epoch)}  {scores}  {seconds:.1f} s")
-        self._open_epoch = None
+    def _print_epoch(self, trainer: pl.Trainer, number: int) -> None:
+        if self._began is not None:
+            scores = _scores(trainer, *["train", "val", "test"][:: 1 if self._validated else 2])
+            seconds = time.monotonic() - self._began
+            self.print(f"{_epoch(trainer, number)}  {scores}  {seconds:.1f} s")
+            self._began = None
 
 
-def _epoch(trainer: pl.Trainer, epoch: int) -> str:
+class Bar(Progress):
+    """The batches of an epoch; it asks the trainer when it is drawn, so that steps cost nothing."""
+
+    def __init__(self, trainer: pl.Trainer) -> None:
+        super().__init__(transient=True)
+        self.trainer = trainer
+        self.task = self.add_task("", total=None)
+
+    def get_renderables(self) -> Iterable[Any]:
+        self.update(self.task, completed=self.trainer.fit_loop.epoch_loop.batch_idx + 1)
+        return super().get_renderables()
+
+
+def _scores(trainer: pl.Trainer, *stages: str) -> str:
+    """`val/loss 0.1042  val/acc 97.1%`; accuracies in percent, the loss first."""
+    scores = {}
+    for stage in stages:
+        for name, value in sorted(trainer.callback_metrics.items(), key=...):
+            pass
+    return ""
+
+
+def _epoch(trainer: pl.Trainer, number: int) -> str:
     total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
-    return f"epoch {epoch + 1:>{len(str(total))}}/{total}"
+    return f"epoch {number:>{len(str(total))}}/{total}"
