@@ -39,9 +39,7 @@ class EMA(Callback):
         self._other: list[Tensor] = []  # the average, or the raw weights while that is shown
         self._shown = False  # whether the module holds the average
 
-    # ---- the average ----
-
-    def _start(self, module: pl.LightningModule, step: int, updates: int = 0) -> None:
+    def _start(self, module: pl.LightningModule, step: int, updates: int) -> None:
         places = {
             id(weight): (owner, name)  # one place of a weight that has two owners
             for owner in module.modules()
@@ -50,7 +48,8 @@ class EMA(Callback):
             if weight.is_floating_point() or weight.is_complex()
         }
         self._places = places.values()
-        self._other = [weight.detach().clone() for weight in self._weights()]
+        device = self._trainer.strategy.root_device  # a checkpoint is loaded on the CPU
+        self._other = [weight.detach().to(device, copy=True) for weight in self._weights()]
         self._step, self._updates = step, updates
 
     def _weights(self) -> list[Tensor]:
@@ -84,8 +83,6 @@ class EMA(Callback):
         finally:
             self._show(before)
 
-    # ---- a fit ----
-
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Nothing is left of an earlier fit: tests and predictions score what they load."""
         self.teardown(trainer, pl_module, stage)
@@ -110,10 +107,8 @@ class EMA(Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not self._other:
-            self._start(pl_module, trainer.global_step)
-        pairs = zip(self._other, self._weights(), strict=True)
-        self._other = [average.to(weight.device) for average, weight in pairs]
-        if any(torch.finfo(average.dtype).bits < 32 for average in self._other):
+            self._start(pl_module, trainer.global_step, 0)
+        if any(torch.finfo(weight.dtype).bits < 32 for weight in self._weights()):
             raise UserError(
                 "--ema moves by less than weights of 16 bits can show; set --precision bf16-mixed"
             )
@@ -130,8 +125,6 @@ class EMA(Callback):
         self._show(average=False)
 
     on_exception = on_validation_end
-
-    # ---- checkpoints ----
 
     def state_dict(self) -> dict[str, Any]:
         if self._trainer is None:

@@ -45,7 +45,8 @@ class ChangeHyperparameters(Callback):
         optimizer = trainer.optimizers[0]
         group = optimizer.param_groups[0]
         hparams = {key: group[key] for key in IN_OPTIMIZER if key in optimizer.defaults}
-        hparams |= {"dropout": module.p for module in _dropouts(pl_module)[:1]}
+        if dropouts := _dropouts(pl_module):
+            hparams["dropout"] = dropouts[0].p
         hparams["batch_size"] = trainer.datamodule.batch_size
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         changes = self.change(metrics, dict(hparams))
@@ -55,26 +56,23 @@ class ChangeHyperparameters(Callback):
                     f"{type(self).__name__}.change() returned {name!r}; "
                     f"this run has {', '.join(hparams)}"
                 )
-            self._apply(trainer, pl_module, name, value, hparams[name])
+            if name == "lr" and hparams[name] > 0:
+                schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+                scale_lr(optimizer, schedulers, value / hparams[name])
+                self.lr_factor *= value / hparams[name]
+            elif name in IN_OPTIMIZER:
+                for group in optimizer.param_groups:
+                    group[name] = value
+            else:
+                self._kept[name] = value
+                self._apply_kept(trainer, pl_module)
+                trainer.reload_dataloaders_every_n_epochs = 1
         if changes:
             text = ", ".join(f"{name} {hparams[name]:g} -> {changes[name]:g}" for name in changes)
             trainer.print(f"step {trainer.global_step}: {text}")
+        for logger in trainer.loggers if changes else ():
             values = {f"hparams/{name}": value for name, value in changes.items()}
-            for logger in trainer.loggers:
-                logger.log_metrics(values, trainer.global_step)
-
-    def _apply(self, trainer: Any, module: nn.Module, name: str, new: float, old: float) -> None:
-        if name == "lr" and old > 0:
-            schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
-            scale_lr(trainer.optimizers[0], schedulers, new / old)
-            self.lr_factor *= new / old
-        elif name in IN_OPTIMIZER:
-            for group in trainer.optimizers[0].param_groups:
-                group[name] = new
-        else:
-            self._kept[name] = new
-            self._apply_kept(trainer, module)
-            trainer.reload_dataloaders_every_n_epochs = 1
+            logger.log_metrics(values, trainer.global_step)
 
     def _apply_kept(self, trainer: Any, module: nn.Module) -> None:
         for dropout in _dropouts(module):
@@ -116,7 +114,7 @@ class HalveWhenStuck(ChangeHyperparameters):
     """The worked example: halves lr when the validation loss has not fallen for some validations.
 
     Args:
-        patience: Validations without a new lowest val/loss before lr is halved.
+        patience: Validations without a new lowest val/loss before lr is halved, at least 1.
     """
 
     def __init__(self, patience: int = 2) -> None:
@@ -124,12 +122,8 @@ class HalveWhenStuck(ChangeHyperparameters):
         self.patience = patience
 
     def change(self, metrics: dict[str, float], hparams: dict[str, float]) -> dict[str, float]:
-        loss = metrics["val/loss"]
-        if loss < self.memory.get("best", float("inf")):
-            self.memory = {"best": loss, "waited": 0}
-            return {}
-        self.memory["waited"] = self.memory.get("waited", 0) + 1
-        if self.memory["waited"] < self.patience:
-            return {}
-        self.memory["waited"] = 0
-        return {"lr": hparams["lr"] / 2}
+        loss, best = metrics["val/loss"], self.memory.get("best", float("inf"))
+        waited = 0 if loss < best else self.memory.get("waited", 0) + 1
+        halve = waited >= self.patience
+        self.memory = {"best": min(best, loss), "waited": 0 if halve else waited}
+        return {"lr": hparams["lr"] / 2} if halve else {}

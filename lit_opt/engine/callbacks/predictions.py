@@ -1,14 +1,13 @@
 """`predict` writes what the net says of every sample to `predictions.csv`."""
 
 import csv
-from itertools import chain, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch.distributed
 from lightning.pytorch.callbacks import BasePredictionWriter
-from torch import Tensor
 
 
 class WritePredictions(BasePredictionWriter):
@@ -25,15 +24,18 @@ class WritePredictions(BasePredictionWriter):
         self.folder = folder
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._columns: list[str] = []
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._rows: list[list[Any]] = []
         self._names = getattr(trainer.datamodule, "class_names", None)  # type: ignore[attr-defined]
 
     def write_on_batch_end(self, trainer: Any, module: Any, prediction: Any, *args: Any) -> None:
-        self._columns, rows = (
-            _classes(prediction, self._names) if self._names else _outputs(prediction)
-        )
-        self._rows += rows
+        """`prediction: float (B, C)`, logits of classes or outputs of a regression."""
+        outputs = prediction.float().flatten(1)
+        if names := self._names:
+            probs, preds = (best.tolist() for best in outputs.softmax(1).max(1))
+            self._rows += [[c, names[c], f"{p:.4f}"] for c, p in zip(preds, probs, strict=True)]
+        else:
+            self._rows += outputs.tolist()
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         parts: list[Any] = [self._rows]
@@ -41,25 +43,13 @@ class WritePredictions(BasePredictionWriter):
             parts *= trainer.world_size
             torch.distributed.all_gather_object(parts, self._rows)
         if trainer.is_global_zero:
-            self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder / ".predictions.csv.tmp"
             # Sample i is the process' whose rank is i modulo their number.
-            rows = filter(None, chain.from_iterable(zip_longest(*parts)))
+            rows = [row for group in zip_longest(*parts) for row in group if row]
+            columns = [f"output_{k}" for k in range(len(rows[0]) if rows else 0)]
+            columns = ["pred", "class", "prob"] if self._names else columns
             with path.open("w", newline="") as file:
                 writer = csv.writer(file)
-                writer.writerow(["index", *self._columns])
+                writer.writerow(["index", *columns])
                 writer.writerows([index, *row] for index, row in enumerate(rows))
             path.replace(self.folder / "predictions.csv")
-
-
-def _classes(logits: Tensor, names: list[str]) -> tuple[list[str], list[list[Any]]]:
-    """`logits: float (B, C)` -> class, its name, its probability in [0, 1]."""
-    prob, pred = logits.float().softmax(1).max(1)
-    rows = [[c, names[c], f"{p:.4f}"] for c, p in zip(pred.tolist(), prob.tolist(), strict=True)]
-    return ["pred", "class", "prob"], rows
-
-
-def _outputs(outputs: Tensor) -> tuple[list[str], list[list[Any]]]:
-    """`outputs: float (B, K)` -> one column an output."""
-    rows = outputs.float().flatten(1).tolist()
-    return [f"output_{k}" for k in range(len(rows[0]))], rows
