@@ -116,12 +116,12 @@ class EMA(Callback):
     def on_train_batch_end(self, *args: Any) -> None:
         self._update()
 
-    def on_validation_start(self, *args: Any) -> None:
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         self._show(average=True)
 
     on_train_end = on_validation_start  # a test without a checkpoint scores the average too
 
-    def on_validation_end(self, *args: Any) -> None:
+    def on_validation_end(self, trainer: Any, pl_module: Any, exception: Any = None) -> None:
         self._show(average=False)
 
     on_exception = on_validation_end

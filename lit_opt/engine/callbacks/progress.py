@@ -76,8 +76,9 @@ class EpochLines(ProgressBar):
     def _print_epoch(self, trainer: pl.Trainer) -> None:
         if self._open:
             epoch, began = self._open
-            scores = _scores(trainer, *["train", *["val"] * self._validated, "test"])
-            self.print(f"{_epoch(trainer, epoch)}  {scores}  {time.monotonic() - began:.1f} s")
+            stages = ("train", "val", "test") if self._validated else ("train", "test")
+            about = f"{_epoch(trainer, epoch)}  {_scores(trainer, *stages)}"
+            self.print(f"{about}  {time.monotonic() - began:.1f} s")
             self._open = None
 
 

@@ -52,12 +52,12 @@ class StepsPerExecution(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         _join_counts(trainer)  # a checkpoint of lit-opt 0.1 has counted them as automatic
 
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: Any) -> None:
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if vars(pl_module).pop("training_step", None):
             pl_module.automatic_optimization = True
             _join_counts(trainer)
 
-    on_exception = teardown
+    on_exception = teardown  # type: ignore[assignment]
 
 
 def _train_on_group(

@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from conftest import ROOT
-from lightning.pytorch.callbacks import LearningRateFinder, ModelCheckpoint
+from lightning.pytorch.callbacks import LambdaCallback, LearningRateFinder, ModelCheckpoint
 from torch import nn
 
 from lit_opt.datamodule import ImageData
@@ -115,65 +115,43 @@ def test_the_average_is_the_formulas_and_training_does_not_notice(fit, options):
     assert same(copy(plain), ema.state_dict()["raw"])
 
 
-class SaveAlways(pl.Callback):
-    """Saves a file in every hook, and notes what it must hold."""
-
-    def __init__(self, hand: ByHand) -> None:
-        self.hand, self.files = hand, []
-        trains = ("train_batch_start", "train_batch_end", "train_epoch_end", "train_end")
-        validates = ("validation_start", "validation_batch_end", "validation_end")
-        for hook in (*trains, *validates, "exception"):
-            setattr(self, f"on_{hook}", self.save)
-
-    def save(self, trainer, *args) -> None:
-        if trainer.global_step == 0 or trainer.sanity_checking:
-            return
-        for weights_only in (False, True):
-            path = f"{len(self.files)}.ckpt"
-            trainer.save_checkpoint(path, weights_only=weights_only)
-            hand = {k: v.clone() for k, v in self.hand.average.items()}
-            self.files.append((path, weights_only, hand, dict(self.hand.raw), trainer.global_step))
+TRAINS = ("on_train_batch_start", "on_train_batch_end", "on_train_epoch_end", "on_train_end")
+VALIDATES = ("on_validation_start", "on_validation_batch_end", "on_validation_end")
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["EMA first", "EMA last"])
 def test_a_checkpoint_holds_the_average_and_the_raw_weights_whenever_it_is_saved(fit, first):
-    hand, ema = ByHand(), EMA(DECAY)
-    always = SaveAlways(hand)
-    callbacks = [ema, hand, always] if first else [hand, always, ema]
-    trainer, _ = fit(*callbacks)
-    always.save(trainer)  # after the fit
-    assert len(always.files) > 40
-    for path, weights_only, average, raw, steps in always.files:
-        saved = load(path)
-        hand.average = average
-        hand.agrees(saved["state_dict"])
-        if not weights_only:
-            assert same(saved["callbacks"]["EMA"].pop("raw"), raw)
-            assert saved["callbacks"]["EMA"] == {"decay": DECAY, "updates": steps}
+    hand, ema, files = ByHand(), EMA(DECAY), []
 
+    def save(trainer, *args) -> None:
+        if trainer.global_step == 0 or trainer.sanity_checking:
+            return
+        for weights_only in (False, True):
+            files.append("x.ckpt")
+            trainer.save_checkpoint("x.ckpt", weights_only=weights_only)
+            saved = load("x.ckpt")
+            hand.agrees(saved["state_dict"])
+            if not weights_only:
+                assert same(saved["callbacks"]["EMA"].pop("raw"), hand.raw)
+                assert saved["callbacks"]["EMA"] == {"decay": DECAY, "updates": trainer.global_step}
 
-class Stop(pl.Callback):
-    """Raises in a hook, in the second epoch."""
-
-    def __init__(self, hook: str, error: type[BaseException]) -> None:
-        self.error = error
-        setattr(self, hook, self.stop)
-
-    def stop(self, trainer, *args):
-        if trainer.global_step > 8:
-            raise self.error
+    always = LambdaCallback(**dict.fromkeys([*TRAINS, *VALIDATES], save))
+    trainer, _ = fit(*([ema, hand, always] if first else [hand, always, ema]))
+    save(trainer)  # after the fit
+    assert len(files) > 40
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-@pytest.mark.parametrize(
-    "hook",
-    ["on_train_batch_end", "on_validation_start", "on_validation_batch_end", "on_validation_end"],
-)
+@pytest.mark.parametrize("hook", ["on_train_batch_end", *VALIDATES])
 @pytest.mark.parametrize("first", [True, False], ids=["EMA first", "EMA last"])
 def test_after_an_exception_the_module_is_raw_and_the_file_is_right(fit, hook, error, first):
-    hand, ema, stop = ByHand(), EMA(DECAY), Stop(hook, error)
+    def stop(trainer, *args):
+        if trainer.global_step > 8:
+            raise error
+
+    hand, ema, stops = ByHand(), EMA(DECAY), LambdaCallback(**{hook: stop})
     file = ModelCheckpoint("kept", filename="at", save_on_exception=True, save_top_k=0)
-    callbacks = [ema, hand, stop] if first else [hand, stop, ema]
+    callbacks = [ema, hand, stops] if first else [hand, stops, ema]
     trainer, model = fit(*callbacks, file, raises=(error, SystemExit))
     assert same(copy(model), hand.raw)
     trainer.save_checkpoint("later.ckpt")
@@ -181,7 +159,6 @@ def test_after_an_exception_the_module_is_raw_and_the_file_is_right(fit, hook, e
         saved = load(path)
         hand.agrees(saved["state_dict"])
         assert same(saved["callbacks"]["EMA"]["raw"], hand.raw)
-    assert Path("kept").exists()
 
 
 def test_a_validation_scores_what_it_is_given(fit):
@@ -246,10 +223,6 @@ LAST = "--ckpt_path=runs/a/checkpoints/last.ckpt"
 FEW = ["--limit_train_batches=4", "--limit_val_batches=1"]
 
 
-def state(name: str, file: str = "last") -> dict:
-    return load(f"runs/{name}/checkpoints/{file}.ckpt")
-
-
 @pytest.mark.parametrize("words", [[], ["--accumulate_grad_batches=4", "--optimizer=SGD"]])
 def test_a_continued_fit_ends_as_the_uninterrupted_one(run, capsys, words):
     run("fit", "--epochs=1", "--name=a", "--ema=0.95", *words)
@@ -257,7 +230,7 @@ def test_a_continued_fit_ends_as_the_uninterrupted_one(run, capsys, words):
     run("fit", LAST, "--epochs=2", "--name=b", *words)
     assert "with ema" not in capsys.readouterr().out
     run("fit", "--epochs=2", "--name=whole", "--ema=0.95", *words)
-    ends = [state(name) for name in ("b", "whole")]
+    ends = [load(f"runs/{name}/checkpoints/last.ckpt") for name in ("b", "whole")]
     assert same(*(end["state_dict"] for end in ends))
     assert same(*(end["callbacks"]["EMA"].pop("raw") for end in ends))
     assert ends[0]["callbacks"]["EMA"] == ends[1]["callbacks"]["EMA"]
@@ -295,7 +268,7 @@ def test_scores_and_predictions_of_another_process_are_those_of_the_fit(run, col
     run("predict", best)
     written = [int(pred) for pred in column("runs/a/predictions.csv", "pred")]
     model = first.model.eval()
-    model.load_state_dict(state("a", "best")["state_dict"])
+    model.load_state_dict(load("runs/a/checkpoints/best.ckpt")["state_dict"])
     with torch.no_grad():
         move = first.datamodule.on_after_batch_transfer
         moved = [move(batch, 0)[0] for batch in first.datamodule.test_dataloader()]

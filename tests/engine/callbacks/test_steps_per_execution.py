@@ -42,10 +42,6 @@ class Watch(pl.Callback):
 
 
 class Curves(DummyLogger):
-    def __init__(self):
-        super().__init__()
-        self.rows = []
-
     def log_metrics(self, metrics, step):
         self.rows.append((step, sorted(metrics.items())))
 
@@ -58,6 +54,7 @@ def fit(quiet_trainer):
         torch.manual_seed(0)
         model = cls(MLP((1, 8, 8), hidden=(32,), dropout=0.3), **hparams)
         watch, curves = watch or Watch(), Curves()
+        curves.rows = []
         trainer = quiet_trainer(
             callbacks=[*[StepsPerExecution()] * (k > 1), watch, *callbacks],
             logger=curves,
