@@ -1,6 +1,7 @@
 """Faults of checkpoint files and of the disk, as `train.py` meets them."""
 
 import os
+import re
 import resource
 import shutil
 import signal
@@ -93,35 +94,31 @@ def test_another_architectures_checkpoint_is_refused_and_kept(copy, fails):
     assert {path.name: path.read_bytes() for path in KEPT.iterdir()} == before
 
 
-def test_the_best_checkpoint_goes_with_a_run_that_was_moved(copy, run, trained):
-    hidden = trained.with_name("hidden")
-    trained.rename(hidden)
-    try:
-        cli = run(*CONTINUE, "--name=b", "--lr=0", "--optimizer=SGD")
-    finally:
-        hidden.rename(trained)
-    assert cli.kept[0].best_model_path == str(Path("runs/b/checkpoints/best.ckpt").resolve())
-    best = [Path(f"runs/{name}/checkpoints/best.ckpt").read_bytes() for name in "ab"]
-    assert best[0] == best[1]
+# ---- the best checkpoint, where no further epoch is a better one
+
+WORSE = ["--epochs=4", "--no_test", "--lr=0", "--optimizer=SGD"]
+RESUME = ["--resume", "--name=a", *WORSE]
+
+
+def test_the_best_so_far_stays_the_best_of_a_run_that_was_moved(copy, run):
+    before = (KEPT / "best.ckpt").read_bytes()
+    assert run(*RESUME).kept[0].best_model_path == str((KEPT / "best.ckpt").resolve())
+    assert (KEPT / "best.ckpt").read_bytes() == before
 
 
 @pytest.mark.parametrize("damage", [cut, Path.unlink])
-def test_a_damaged_best_is_counted_anew(copy, run, capsys, trained, damage):
+def test_a_damaged_best_is_counted_anew(copy, run, capsys, damage):
     damage(KEPT / "best.ckpt")
-    hidden = trained.with_name("hidden")
-    trained.rename(hidden)
-    try:
-        run(*CONTINUE, "--name=b", "--lr=0", "--optimizer=SGD")
-    finally:
-        hidden.rename(trained)
+    run(*RESUME)
     [warning] = capsys.readouterr().err.splitlines()
     assert "best.ckpt' is not kept as the best checkpoint" in warning
-    assert torch.load("runs/b/checkpoints/best.ckpt", weights_only=True)["epoch"] == 3
+    assert torch.load(KEPT / "best.ckpt", weights_only=True)["epoch"] == 3
 
 
-def test_the_best_by_another_metric_is_counted_anew(copy, run):
-    cli = run(*CONTINUE, "--name=b", "--monitor=val/acc", "--lr=0", "--optimizer=SGD")
-    assert cli.kept[0].best_model_score == cli.trainer.callback_metrics["val/acc"]
+@pytest.mark.parametrize("words", [[*RESUME, "--monitor=val/acc"], [*CONTINUE, "--name=b", *WORSE]])
+def test_the_best_by_another_metric_or_in_another_folder_is_counted_anew(copy, run, words):
+    best = run(*words).kept[0].best_model_path
+    assert torch.load(best, weights_only=True)["epoch"] == 3
 
 
 # ---- the disk ----
@@ -135,62 +132,81 @@ def at_epoch(number: int, monkeypatch: pytest.MonkeyPatch, happens: Callable[[],
     monkeypatch.setattr(LitModule, "on_train_epoch_start", hook)
 
 
-def test_a_full_disk_is_told_before_the_training(fails, capsys, monkeypatch):
+def full(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000_000))
-    error = fails("--name=a")
-    assert error.splitlines()[0] == (
-        "error: can't write 1,204,264 bytes to 'runs/a': No space left on device"
-    )
+    return "'runs/a': No space left on device"
+
+
+def read_only(monkeypatch: pytest.MonkeyPatch) -> str:
+    if sys.platform != "linux":
+        pytest.skip("needs a file system that nobody can write to")
+    Path("runs").symlink_to("/sys")
+    return "'runs/a': "
+
+
+def file_in_the_way(monkeypatch: pytest.MonkeyPatch) -> str:
+    Path("runs").write_text("")
+    return "'runs/a': "
+
+
+@pytest.mark.parametrize("fault_of", [full, read_only, file_in_the_way])
+def test_a_folder_that_can_not_be_written_is_told_before_the_training(
+    fails, capsys, monkeypatch, fault_of
+):
+    told = fault_of(monkeypatch)
+    assert fails("--name=a").startswith(f"error: can't write 1,204,264 bytes to {told}")
     assert "epoch" not in capsys.readouterr().out
     assert not Path("runs/a").exists()
 
 
-def test_a_disk_that_fills_up_fails_the_run_and_keeps_what_is_there(fails, monkeypatch):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    at_epoch(2, monkeypatch, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, hard)))
+def fill_up(monkeypatch: pytest.MonkeyPatch) -> Path:
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, hard))
+    return KEPT
+
+
+def remove_the_folder(monkeypatch: pytest.MonkeyPatch) -> Path:
+    KEPT.rename("aside")
+    KEPT.write_text("")
+    return Path("aside")
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Lightning would go on without a file."""
+
+    def replace(*args: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "replace", replace)
+    return KEPT
+
+
+@pytest.mark.parametrize(
+    ("happens", "told"),
+    [
+        (fill_up, r"runs/a/checkpoints/\w+\.ckpt': File too large"),
+        (remove_the_folder, "runs/a/checkpoints/"),
+        (refuse, "runs/a/.*Permission denied"),
+    ],
+)
+def test_what_can_not_be_written_later_fails_the_run_and_keeps_what_is_there(
+    fails, monkeypatch, happens, told
+):
+    limits, left = resource.getrlimit(resource.RLIMIT_FSIZE), []
+
+    def hook(self: LitModule) -> None:
+        if self.current_epoch == 2:
+            left.append(happens(monkeypatch))
+
+    monkeypatch.setattr(LitModule, "on_train_epoch_start", hook)
     try:
         error = fails("--name=a", code=1)
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert f"{KEPT.resolve()}/" in error
-    assert "File too large" in error
-    assert names(KEPT) == ["best.ckpt", "last.ckpt", "previous.ckpt"]
-    assert [fault(path) for path in KEPT.iterdir()] == [None] * 3
-    assert torch.load(KEPT / "last.ckpt", weights_only=True)["epoch"] == 1
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="needs a file system that nobody can write to")
-def test_a_read_only_folder_is_told_before_the_training(fails, capsys):
-    error = fails("--default_root_dir=/sys", "--name=a")
-    assert error.startswith("error: can't write 1,204,264 bytes to '/sys/runs/a': ")
-    assert "epoch" not in capsys.readouterr().out
-
-
-def test_a_file_in_place_of_the_folder_is_told_before_the_training(fails):
-    Path("runs").write_text("")
-    assert "'runs/a'" in fails("--name=a")
-
-
-def test_a_folder_that_is_gone_later_fails_the_run(fails, monkeypatch):
-    def gone() -> None:
-        KEPT.rename("aside")
-        KEPT.write_text("")
-
-    at_epoch(2, monkeypatch, gone)
-    error = fails("--name=a", code=1)
-    assert f"{KEPT.resolve()}/" in error
-    assert [fault(path) for path in Path("aside").iterdir()] == [None] * 3
-
-
-def test_a_write_that_is_not_permitted_fails_the_run(fails, monkeypatch):
-    """Lightning would go on without a file."""
-
-    def refuse(*args: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    at_epoch(1, monkeypatch, lambda: monkeypatch.setattr(Path, "replace", refuse))
-    assert "Permission denied" in fails("--name=a", code=1)
-    assert fault(KEPT / "last.ckpt") is None
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert re.search(told, error)
+    assert names(left[0]) == ["best.ckpt", "last.ckpt", "previous.ckpt"]
+    assert [fault(path) for path in left[0].iterdir()] == [None] * 3
+    assert torch.load(left[0] / "last.ckpt", weights_only=True)["epoch"] == 1
 
 
 # ---- kill -9, with TMPDIR on another file system where there is one ----
