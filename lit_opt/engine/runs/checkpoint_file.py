@@ -26,9 +26,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
     if it is killed with `$TMPDIR` on another file system.
     """
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
-    ) -> None:
+    def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
         """Raises `RunError` if the file can't be written."""
         if "://" in str(path):  # a remote file is left to Lightning
             return super().save_checkpoint(checkpoint, path, storage_options)
@@ -38,8 +36,8 @@ class SafeCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, file)
 
     def load_checkpoint(
-        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
-    ) -> dict[str, Any]:
+        self, path: Any, map_location: Any = "cpu", weights_only: Any = True
+    ) -> Any:
         """Raises `UserError` if the file is damaged. Never runs code: `weights_only` stays True."""
         return load(Path(path), map_location=map_location)
 
@@ -97,17 +95,16 @@ def newest_valid(folder: Path) -> Path | None:
     Raises:
         UserError: if none of them can be used.
     """
-    paths = [folder / LAST, folder / PREVIOUS]
-    if not any(path.exists() for path in paths):
+    last, previous = folder / LAST, folder / PREVIOUS
+    if not last.exists() and not previous.exists():
         return None
-    faults: list[str] = []
-    for path in paths:
-        if not (wrong := fault(path)):
-            for line in faults:
-                warn(f"{line}; continuing from {path.name}")
-            return path
-        faults.append(f"'{path}': {wrong}")
-    raise UserError("no checkpoint to continue from\n" + "\n".join(faults))
+    if not (wrong := fault(last)):
+        return last
+    told = f"'{last}': {wrong}"
+    if wrong := fault(previous):
+        raise UserError(f"no checkpoint to continue from\n{told}\n'{previous}': {wrong}")
+    warn(f"{told}; continuing from {PREVIOUS}")
+    return previous
 
 
 @rank_zero_only

@@ -50,9 +50,9 @@ def _new(runs: Path, label: str, name: str | None) -> Path:
             f"the run {folder} exists already;\n"
             "add --resume to go on with it, choose another --name, or remove it"
         )
-    numbered = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
     # Two runs may start in the same second.
-    return next(path for path in chain([folder], numbered) if not path.exists())
+    names = chain([folder.name], (f"{folder.name}-{number}" for number in count(2)))
+    return next(runs / name for name in names if not (runs / name).exists())
 
 
 def _resumed(runs: Path, label: str, name: str | None) -> Path:
@@ -158,16 +158,14 @@ def _take(file: FileIO, run: Path) -> None:
 
 def mark_finished(run: Path, trainer_config: Mapping[str, Any]) -> None:
     """Notes in `run/.finished`, JSON, that the run is over, and the length that it had."""
-    write_text(run / ".finished", json.dumps(_length(trainer_config)))
+    write_text(run / ".finished", _length(trainer_config))
 
 
 def is_finished(run: Path, trainer_config: Mapping[str, Any]) -> bool:
     """Whether the run came to its end, and is not to become longer or shorter now."""
-    try:
-        return bool(json.loads((run / ".finished").read_text()) == _length(trainer_config))
-    except (OSError, ValueError):
-        return False
+    note = run / ".finished"
+    return note.is_file() and note.read_bytes() == _length(trainer_config).encode()
 
 
-def _length(trainer_config: Mapping[str, Any]) -> dict[str, str]:
-    return {key: str(trainer_config[key]) for key in LENGTH}
+def _length(trainer_config: Mapping[str, Any]) -> str:
+    return json.dumps({key: str(trainer_config[key]) for key in LENGTH})

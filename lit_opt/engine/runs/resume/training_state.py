@@ -50,12 +50,14 @@ class RunningScores(Callback):
         progress = trainer.fit_loop.epoch_progress.current
         progress.completed = progress.processed  # Lightning doesn't with --max_steps (PL#19617)
         trainer.should_stop |= state.get("ended_early_at") == _length_of(trainer)
-        for logger in trainer.loggers:
-            if state["row"]:
-                row = dict(state["row"])
-                logger.log_metrics(row, step=row.pop("step"))
+        row = dict(state["row"])
+        for logger in trainer.loggers if row else []:
+            logger.log_metrics({k: v for k, v in row.items() if k != "step"}, step=row["step"])
         if len(state["counts"]) == trainer.world_size:
-            _restore(pl_module, state["counts"][trainer.global_rank])
+            metrics = _train_metrics(pl_module)
+            for name, counts in state["counts"][trainer.global_rank].items():
+                if name in metrics:
+                    _restore(metrics[name], **counts)
 
 
 class PlateauBeforeCheckpoint(Callback):
@@ -109,10 +111,7 @@ def _counts_of_all(trainer: Any, module: pl.LightningModule) -> list[dict[str, A
     return counts
 
 
-def _restore(module: pl.LightningModule, counts: dict[str, Any]) -> None:
-    for name, metric in _train_metrics(module).items():
-        for key, value in move_data_to_device(counts.get(name, {}), metric.device).items():
-            if key == "updates":
-                set_update_count(metric, value)
-            else:
-                setattr(metric, key, value)
+def _restore(metric: Metric, updates: int, **counts: Any) -> None:
+    set_update_count(metric, updates)
+    for key, value in counts.items():
+        setattr(metric, key, move_data_to_device(value, metric.device))

@@ -158,6 +158,7 @@ def test_a_resume_that_can_not_be_had_changes_nothing(words, capsys):
     before = {path: path.read_bytes() for path in Path("runs/x").rglob("*.[yc]*")}
     assert go(f"--callbacks+={__name__}.At", *words) == 2
     error = capsys.readouterr().err.splitlines()[-2:]
+    assert "inside epoch 2" in error[0] + error[-1] or "do not fit --net" in error[-1]
     assert "--batch_size 64; now it is 32" in error[0] or "do not fit --net" in error[-1]
     assert {path: path.read_bytes() for path in Path("runs/x").rglob("*.[yc]*")} == before
     At.step = -1
