@@ -6,18 +6,18 @@ import json
 import os
 import platform
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import FileIO
 from itertools import chain, count
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.runs.atomic_file import reason, write_text
-from lit_opt.engine.runs.checkpoint_file import LAST, PREVIOUS
+from lit_opt.engine.runs.checkpoint_file import LAST, PREVIOUS, warn
 
 CHOSEN = "LIT_OPT_RUN"  # the folder, handed down to the processes that Lightning starts
 LOCK = ".lock"
@@ -80,19 +80,18 @@ def probe(run: Path, size: int) -> None:
     Raises:
         UserError: if there is no room, or nothing can be written.
     """
-    trial = run / ".probe.tmp"
     try:
         run.mkdir(parents=True, exist_ok=True)
         for stale in run.glob("*hpc_ckpt_*"):
             stale.replace(stale.with_name(stale.name.replace("hpc_ckpt_", "unused_hpc_")))
-        trial.write_bytes(b"0")
-        for unfinished in [trial, *run.glob("checkpoints/.*.tmp")]:
+        with TemporaryFile(dir=run) as trial:
+            trial.write(b"0")
+        for unfinished in run.glob("checkpoints/.*.tmp"):
             unfinished.unlink()
         if shutil.disk_usage(run).free < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         with contextlib.suppress(OSError):
-            trial.unlink(missing_ok=True)
             run.rmdir()  # if it is new, and so empty
         raise UserError(
             f"can't write {size:,} bytes to '{run}': {reason(error)}\n"
@@ -146,8 +145,7 @@ def _take(file: FileIO, run: Path) -> None:
             f"{holder} is at work in '{run}'\nwait for its end, or choose another --name"
         ) from None
     except OSError as error:
-        why = f"'{run}' can't be locked ({error.strerror})"
-        print(f"warning: {why}; start no second process on it", file=sys.stderr)
+        warn(f"'{run}' can't be locked ({error.strerror}); start no second process on it")
     with contextlib.suppress(OSError):  # a full disk
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}".encode())
