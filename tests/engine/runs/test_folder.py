@@ -62,36 +62,33 @@ HOLD = """
     sys.path.insert(0, {root!r})
     from lit_opt.engine.runs.folder import locked
     with locked(Path("runs/a")):
-        child = os.fork() if {forks} else 1
-        if child:
-            print(child, flush=True)
+        if worker := os.fork():
+            print(worker, flush=True)
         time.sleep(60)
 """
 
 
 @contextmanager
-def other_process(forks: bool = False) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A process that holds the lock, and its child if it forks."""
-    program = textwrap.dedent(HOLD).format(root=str(ROOT), forks=forks)
-    command = [sys.executable, "-c", program]
+def other_process() -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A process that holds the lock, and the worker that it has forked."""
+    command = [sys.executable, "-c", textwrap.dedent(HOLD).format(root=str(ROOT))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        child = int(process.stdout.readline())
+        worker = int(process.stdout.readline())
         try:
-            yield process, child
+            yield process, worker
         finally:
             process.kill()
-            if forks:
-                os.kill(child, signal.SIGKILL)
+            os.kill(worker, signal.SIGKILL)
 
 
 def test_a_killed_process_leaves_no_lock_even_if_a_worker_outlives_it():
-    with other_process(forks=True) as (process, child):
+    with other_process() as (process, worker):
         process.kill()
         process.wait()
         with locked(RUN):
             assert (RUN / ".lock").read_text().startswith(f"process {os.getpid()} on ")
-        os.kill(child, 0)  # it lives
+        os.kill(worker, 0)  # it lives
 
 
 def test_the_lock_is_gone_after_the_run_well_or_not():
