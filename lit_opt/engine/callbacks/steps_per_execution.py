@@ -15,7 +15,6 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from lit_opt.engine.callbacks.ema import EMA
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.lightning_private import count_steps_for_loggers
-from lit_opt.engine.loading.loader import Group
 
 # Settings that count Lightning's batches, which are groups, and callbacks that act between steps.
 COUNTERS = {
@@ -28,7 +27,7 @@ BETWEEN_STEPS = (EMA, WeightAveraging, LearningRateFinder, BatchSizeFinder)
 
 
 class StepsPerExecution(pl.Callback):
-    """Trains on all batches of a `Group` in one call of `training_step`, by manual optimization.
+    """Trains on all batches of a group in one call of `training_step`, by manual optimization.
 
     Weights, learning rates, `trainer.global_step` and the loggers' step are those of single steps,
     bit for bit. The hooks around gradients are called for every step, `on_train_batch_start` and
@@ -61,7 +60,7 @@ class StepsPerExecution(pl.Callback):
 
 
 def _train_on_group(
-    trainer: Any, module: pl.LightningModule, step: Any, takes_index: bool, group: Group
+    trainer: Any, module: pl.LightningModule, step: Any, takes_index: bool, group: Any
 ) -> Any:
     """Does for each batch what Lightning does in automatic optimization, in its order."""
     optimizer: Any = module.optimizers()
