@@ -142,10 +142,19 @@ class BestCheckpoint(ModelCheckpoint):
             self.best_k_models = {str(best): state["best_model_score"]}
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.sanity_checking and self.monitor not in trainer.callback_metrics:
-            names = ", ".join(sorted(trainer.callback_metrics))
-            raise UserError(f"--monitor {self.monitor} is not measured in validation; set {names}")
+        if trainer.sanity_checking:
+            self._check_monitors(trainer)
         super().on_validation_end(trainer, pl_module)
+
+
+    def _check_monitors(self, trainer: Any) -> None:
+        """What any callback watches must be measured; the training's metrics are not yet."""
+        for callback in trainer.callbacks:
+            watched = getattr(callback, "monitor", None)
+            if watched and watched not in trainer.callback_metrics and "train" not in watched:
+                flag = "--monitor" if callback is self else f"{type(callback).__name__}'s monitor"
+                names = ", ".join(sorted(trainer.callback_metrics))
+                raise UserError(f"{flag} {watched} is not measured in validation; set {names}")
 
 
 class LastCheckpoint(ModelCheckpoint):
