@@ -1,14 +1,19 @@
 """A configuration to the model, the data and the arguments of the Trainer."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.errors import UserError
+from lit_opt.engine.optim.plan import Plan
+from lit_opt.engine.runs.checkpoint_file import load
+from lit_opt.engine.tasks.net_check import check_loss, check_net
 
 
 class Objects(LightningCLI):
@@ -51,6 +56,11 @@ class Objects(LightningCLI):
             raise UserError(str(error)) from error
         self.model, self.datamodule, self.trainer_arguments = built.model, built.data, built.trainer
 
+    @property
+    def validates(self) -> bool:
+        """Whether a fit is validated."""
+        return self.trainer_arguments.limit_val_batches != 0 and self.datamodule.has_validation
+
 
 def build_data(line: CommandLine, config: Namespace) -> Any:
     """The data module alone, to ask what the net must fit before the net is built."""
@@ -81,3 +91,17 @@ def check_accelerator(accelerator: Any) -> None:
     there = torch.cuda.is_available() or torch.backends.mps.is_available()
     if accelerator in ("gpu", "cuda", "mps") and not there:
         raise UserError("there is no GPU that torch can use here; set --accelerator auto or cpu")
+
+
+def check_objects(built: Objects, config: Namespace, point: Path | None) -> None:
+    """Raises `UserError` for what can't go together, before anything is written."""
+    model, data = built.model, built.datamodule
+    check_accelerator(config.trainer.accelerator)
+    check_loss(model.loss.loss, data.source.regression, data.num_classes)
+    check_net(model.net, data.in_shape, data.num_classes)
+    _, schedulers = model.optimizers_for(Plan(total_steps=1000, max_epochs=10))
+    plateau = any(isinstance(s["scheduler"], ReduceLROnPlateau) for s in schedulers)
+    if plateau and not data.has_validation:
+        raise UserError("ReduceLROnPlateau needs a validation; set --val_fraction above 0")
+    if point:
+        check_weights(model, load(point, map_location="cpu", mmap=True)["state_dict"])

@@ -1,11 +1,12 @@
-"""The callbacks and loggers that a command adds to the user's."""
+"""The trainer of a command: its callbacks, loggers and plugins beside the user's."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
-from lightning.pytorch.callbacks import Callback, ProgressBar
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 
 from lit_opt.engine.callbacks import (
     EMA,
@@ -14,9 +15,17 @@ from lit_opt.engine.callbacks import (
     StopAtNonFinite,
     WritePredictions,
 )
+from lit_opt.engine.callbacks.steps_per_execution import StepsPerExecution
+from lit_opt.engine.cli.command_line import CommandLine
+from lit_opt.engine.cli.objects import Objects
+from lit_opt.engine.lightning_private import hide_idle_hooks
+from lit_opt.engine.runs.checkpoint_file import LAST, checkpoints, load, use_safe_io
 from lit_opt.engine.runs.resume.changed_hyperparameters import ChangedHyperparameters
+from lit_opt.engine.runs.resume.signals import StopOnSignal, plugins_of
 from lit_opt.engine.runs.resume.training_state import PlateauBeforeCheckpoint, RunningScores
 from lit_opt.engine.runs.scores import CSVCurves, tensorboard
+from lit_opt.engine.tasks.metrics import better_direction
+from lit_opt.engine.tasks.short_step import NoProfiler
 
 
 def own_callbacks(
@@ -59,3 +68,56 @@ def own_loggers(command: str, given: Namespace, run: Path | None, resumed_step: 
     if command != "fit" or run is None or given.barebones:
         return False
     return [CSVCurves(run, resumed_step), *tensorboard(run, resumed_step)]
+
+
+def checkpoints_of(
+    line: CommandLine, built: Objects, folder: Path | None, stop: StopOnSignal
+) -> list[ModelCheckpoint]:
+    """The callbacks that write best.ckpt and last.ckpt; `stop` is told where the last one is."""
+    given, model = built.trainer_arguments, built.model
+    if line.command != "fit" or folder is None:
+        return []
+    if given.barebones or given.enable_checkpointing is False:
+        return []
+    stop.path = folder / "checkpoints" / LAST
+    monitor = model.hparams["monitor"] if built.validates else None
+    mode = better_direction(model.val_scores, model.hparams["monitor"])
+    return checkpoints(folder / "checkpoints", monitor, mode)
+
+
+def trainer_of(
+    line: CommandLine,
+    built: Objects,
+    config: Namespace,
+    folder: Path | None,
+    callbacks: list[Callback],
+) -> Trainer:
+    """The trainer; `callbacks` come last, those of the user's and of the command before them."""
+    given, data = built.trainer_arguments, built.datamodule
+    groups = data.hparams.get("steps_per_execution", 1) > 1
+    plugins = plugins_of(given.plugins, given.strategy)
+    arguments = {
+        **given,
+        "callbacks": [
+            *([StepsPerExecution()] if groups else []),
+            *(given.callbacks or []),
+            *own_callbacks(line.command, given, folder, config.ema),
+            *callbacks,
+        ],
+        "logger": own_loggers(line.command, given, folder, _resumed_step(line, config)),
+        "plugins": plugins,
+        "profiler": given.profiler or (None if given.barebones else NoProfiler()),
+        "default_root_dir": str(folder or given.default_root_dir or "."),
+    }
+    trainer = Trainer(**arguments)
+    use_safe_io(trainer.strategy, plugins)
+    hide_idle_hooks(trainer, built.model)
+    return trainer
+
+
+def _resumed_step(line: CommandLine, config: Namespace) -> int | None:
+    """The optimizer step from which a run goes on in its own folder."""
+    if line.command != "fit" or not config.resume or not config.ckpt_path:
+        return None
+    step: int = load(Path(config.ckpt_path), mmap=True)["global_step"]
+    return step

@@ -10,10 +10,8 @@ from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lit_opt.engine.callbacks.stage import StageAtException
-from lit_opt.engine.callbacks.steps_per_execution import StepsPerExecution
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.config_layers import (
     checkpoint_layer,
@@ -22,22 +20,17 @@ from lit_opt.engine.cli.config_layers import (
     run_layer,
 )
 from lit_opt.engine.cli.messages import full_memory
-from lit_opt.engine.cli.objects import Objects, build_data, check_accelerator, check_weights
-from lit_opt.engine.cli.parts_of_trainer import own_callbacks, own_loggers
+from lit_opt.engine.cli.objects import Objects, build_data, check_objects
+from lit_opt.engine.cli.parts_of_trainer import checkpoints_of, trainer_of
 from lit_opt.engine.cli.program import Program
 from lit_opt.engine.errors import RunError, Stopped, UserError
-from lit_opt.engine.lightning_private import hide_idle_hooks
-from lit_opt.engine.optim.plan import Plan
 from lit_opt.engine.runs.atomic_file import write_text
-from lit_opt.engine.runs.checkpoint_file import LAST, checkpoints, load, newest_valid, use_safe_io
+from lit_opt.engine.runs.checkpoint_file import LAST, newest_valid
 from lit_opt.engine.runs.environment import record_start
 from lit_opt.engine.runs.folder import folder_of, is_finished, locked, mark_finished, probe, run_of
 from lit_opt.engine.runs.resume.changed_hyperparameters import changes
-from lit_opt.engine.runs.resume.signals import StopOnSignal, plugins_of
+from lit_opt.engine.runs.resume.signals import StopOnSignal
 from lit_opt.engine.runs.scores import error_line, save_scores
-from lit_opt.engine.tasks.metrics import better_direction
-from lit_opt.engine.tasks.net_check import check_loss, check_net
-from lit_opt.engine.tasks.short_step import NoProfiler
 
 
 @dataclass
@@ -61,6 +54,7 @@ def run(program: Program, words: list[str]) -> Run:
     """Runs one command, from its words to its scores."""
     line = CommandLine(program, words)
     with ExitStack() as held:
+        # From words to a configuration.
         config = line.parse()
         folder = _folder(line, config, held)
         point = _start_point(line, config, folder)
@@ -72,13 +66,17 @@ def run(program: Program, words: list[str]) -> Run:
         if folder and line.command == "fit" and config.resume:
             _leave_if_finished(folder, config)
 
+        # From the configuration to objects.
         built = Objects(line, config)
         built.datamodule.share(peeked)
-        _check(built, config, point)
+        check_objects(built, config, point)
         stage, stop = StageAtException(), StopOnSignal()
-        this = _run_of(line, built, config, folder, stop, [stage])
+        kept = checkpoints_of(line, built, folder, stop)
+        trainer = trainer_of(line, built, config, folder, [stage, *kept, stop])
+        this = Run(folder, trainer, built.model, built.datamodule, kept, built.validates)
         held.enter_context(_full_memory_told(this, stage))
 
+        # What the command does with them.
         if line.command == "fit":
             with _recorded(line, this, config, implied):
                 _tell_continuation(line, this, config)
@@ -137,68 +135,6 @@ def _leave_if_finished(folder: Path, config: Namespace) -> None:
         scores = (folder / "metrics.json").is_file()
         where = f"; its scores are in {folder}/metrics.json" if scores else ""
         raise Stopped(f"{folder} is finished{where}; a larger --max_epochs would go on")
-
-
-# ---- what is built
-
-
-def _check(built: Objects, config: Namespace, point: Path | None) -> None:
-    """What can be wrong is found before anything is written."""
-    model, data = built.model, built.datamodule
-    check_accelerator(config.trainer.accelerator)
-    check_loss(model.loss.loss, data.source.regression, data.num_classes)
-    check_net(model.net, data.in_shape, data.num_classes)
-    _, schedulers = model.optimizers_for(Plan(total_steps=1000, max_epochs=10))
-    plateau = any(isinstance(s["scheduler"], ReduceLROnPlateau) for s in schedulers)
-    if plateau and not data.has_validation:
-        raise UserError("ReduceLROnPlateau needs a validation; set --val_fraction above 0")
-    if point:
-        weights = load(point, map_location="cpu", mmap=True)["state_dict"]
-        check_weights(built.model, weights)
-
-
-def _run_of(
-    line: CommandLine,
-    built: Objects,
-    config: Namespace,
-    folder: Path | None,
-    stop: StopOnSignal,
-    further: list[Any],
-) -> Run:
-    """The trainer with the callbacks, loggers and plugins of the command beside the user's."""
-    given, model, data = built.trainer_arguments, built.model, built.datamodule
-    validates = given.limit_val_batches != 0 and data.has_validation
-    plugins = plugins_of(given.plugins, given.strategy)
-    kept: list[ModelCheckpoint] = []
-    keeps = not (given.barebones or given.enable_checkpointing is False)
-    if line.command == "fit" and folder and keeps:
-        stop.path = folder / "checkpoints" / LAST
-        monitor = model.hparams["monitor"]
-        mode = better_direction(model.val_scores, monitor)
-        kept = checkpoints(folder / "checkpoints", monitor if validates else None, mode)
-    own = own_callbacks(line.command, given, folder, config.ema)
-    if data.hparams.get("steps_per_execution", 1) > 1:
-        further = [StepsPerExecution(), *further]
-    arguments = {
-        **given,
-        "callbacks": [*further, *(given.callbacks or []), *own, *kept, stop],
-        "logger": own_loggers(line.command, given, folder, _resumed_step(line, config)),
-        "plugins": plugins,
-        "profiler": given.profiler or (None if given.barebones else NoProfiler()),
-        "default_root_dir": str(folder or given.default_root_dir or "."),
-    }
-    trainer = Trainer(**arguments)
-    use_safe_io(trainer.strategy, plugins)
-    hide_idle_hooks(trainer, model)
-    return Run(folder, trainer, model, data, kept, validates)
-
-
-def _resumed_step(line: CommandLine, config: Namespace) -> int | None:
-    """The optimizer step from which a run goes on in its own folder."""
-    if line.command != "fit" or not config.resume or not config.ckpt_path:
-        return None
-    step: int = load(Path(config.ckpt_path), mmap=True)["global_step"]
-    return step
 
 
 # ---- what it does

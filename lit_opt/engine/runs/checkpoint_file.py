@@ -146,7 +146,6 @@ class BestCheckpoint(ModelCheckpoint):
             self._check_monitors(trainer)
         super().on_validation_end(trainer, pl_module)
 
-
     def _check_monitors(self, trainer: Any) -> None:
         """What any callback watches must be measured; the training's metrics are not yet."""
         for callback in trainer.callbacks:
