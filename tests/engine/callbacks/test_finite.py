@@ -24,6 +24,7 @@ from lit_opt.sources import Digits
 
 NAN, INF = float("nan"), float("inf")
 MODES = pytest.mark.parametrize("per_step", [True, False], ids=["per step", "history"])
+SGD = {"name": "SGD", "momentum": 0.9, "fused": False}
 HISTORY = "--callbacks+=StopAtNonFinite --callbacks.per_step=false"
 SPOILT = {
     "outputs": lambda y: y * NAN,
@@ -322,8 +323,9 @@ def test_nothing_is_read_between_two_readings(fit, monkeypatch):
     reads, callback, model = [], StopAtNonFinite(per_step=False), fit(Net(), None, max_steps=1)
     callback.on_train_start(model.trainer, model)
     for name in ("item", "tolist", "__bool__", "__float__", "__int__"):
+        original = getattr(Tensor, name)
 
-        def spy(self, *args, name=name, original=getattr(Tensor, name)):
+        def spy(self, *args, name=name, original=original):
             reads.append(name)
             return original(self, *args)
 
