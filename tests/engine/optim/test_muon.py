@@ -25,6 +25,10 @@ def weights(net: nn.Module) -> list[Tensor]:
     return [p.detach().clone() for p in net.parameters()]
 
 
+def same(a: list[Tensor], b: list[Tensor]) -> bool:
+    return all(p.equal(q) for p, q in zip(a, b, strict=True))
+
+
 def test_hidden_weights_lie_between_the_first_and_the_last_layer() -> None:
     other = nn.Sequential(
         nn.Embedding(9, 4), nn.Embedding(5, 4), nn.Linear(4, 7), nn.Conv1d(7, 7, 3), nn.Linear(7, 2)
@@ -49,7 +53,7 @@ def test_updates_equal_torchs_two_optimizers_side_by_side() -> None:
         adamw.zero_grad()
         train(theirs, muon, step)
         adamw.step()
-    assert all(map(torch.equal, weights(ours), weights(theirs)))
+    assert same(weights(ours), weights(theirs))
 
 
 def test_a_schedule_reaches_both_groups() -> None:
@@ -60,7 +64,7 @@ def test_a_schedule_reaches_both_groups() -> None:
     scheduler.step()
     before = weights(net)
     train(net, optimizer)
-    assert all(map(torch.equal, weights(net), before))
+    assert same(weights(net), before)
 
 
 def test_frozen_weights_stay() -> None:
