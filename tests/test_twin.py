@@ -5,8 +5,7 @@ are sums over batches.
 """
 
 import copy
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -21,7 +20,6 @@ from lit_opt.datamodule import ImageData
 SEED, EPOCHS, BATCH, LR = 7, 4, 100, 0.1
 BATCHES = 13  # an epoch of Digits' 1,294 training samples
 CLOSE = {"atol": 1e-6, "rtol": 1e-6}
-BF16 = "--precision=bf16-mixed"
 
 
 @dataclass
@@ -29,26 +27,22 @@ class Record:
     losses: list[float] = field(default_factory=list)
     gradients: list[list[Tensor]] = field(default_factory=list)
     weights: list[Tensor] = field(default_factory=list)  # after the last step
-    val: list[tuple[float, float]] = field(default_factory=list)
+    val: list[tuple[float, float]] = field(default_factory=list)  # loss and accuracy
     test: list[tuple[float, float]] = field(default_factory=list)
 
 
-def plain_loop(
-    model: nn.Module, data: ImageData, sgd: bool, bf16: bool = False, accumulate: int = 1
-) -> Record:
+def plain_loop(model: nn.Module, data: ImageData, sgd: bool, bf16: bool, accumulate: int) -> Record:
     """The tutorial's loop, its bugs mended; nothing of lit-opt or Lightning in it."""
     (x, y), val, test = normalised_splits(data)
-    record = Record()
-    parameters = list(model.parameters())
+    record, parameters, cost_function = Record(), list(model.parameters()), nn.CrossEntropyLoss()
     adamw = torch.optim.AdamW(parameters, lr=LR / 100, fused=True)
     optimizer = torch.optim.SGD(parameters, lr=LR, momentum=0.9, fused=True) if sgd else adamw
-    cost_function = nn.CrossEntropyLoss()
     for epoch in range(EPOCHS):
         seed = 1_000_003 * SEED + epoch  # of lit_opt.engine.loading.loader.EpochSampler
         order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
         model.train()
         for number, rows in enumerate(order.split(BATCH), start=1):
-            with half(bf16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 loss = cost_function(model(x[rows]), y[rows]) / accumulate
             loss.backward()
             record.losses.append(loss.item())
@@ -62,14 +56,10 @@ def plain_loop(
     return record
 
 
-def half(bf16: bool) -> AbstractContextManager[Any]:
-    return torch.autocast("cpu", torch.bfloat16) if bf16 else nullcontext()
-
-
 def evaluate(model: nn.Module, inputs: Tensor, labels: Tensor, bf16: bool) -> tuple[float, float]:
     """The tutorial's validation and test loop: average loss and accuracy over samples."""
     model.eval()
-    with torch.no_grad(), half(bf16):
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         pred = model(inputs)
         loss = nn.CrossEntropyLoss()(pred, labels)
     return loss.item(), (pred.argmax(1) == labels).type(torch.float).mean().item()
@@ -116,58 +106,56 @@ def scores(trainer: pl.Trainer, stage: str) -> tuple[float, float]:
     return metrics[f"{stage}/loss"].item(), metrics[f"{stage}/acc"].item()
 
 
-Twins = Callable[..., tuple[Record, Record]]
+def same(ours: Iterable[Tensor], plain: Iterable[Tensor]) -> bool:
+    return all(a.equal(b) for a, b in zip(ours, plain, strict=True))
 
 
 @pytest.fixture
-def twins(run: Callable[..., Any]) -> Twins:
+def twins(run):
     """What the command line with these words has recorded, and what the plain loop."""
 
-    def twins(*words: str, sgd: bool, recorder: str = "Recorder") -> tuple[Record, Record]:
-        setting = [f"--batch_size={BATCH}", f"--seed={SEED}", f"--epochs={EPOCHS}", "--no_test"]
-        setting += ["--net.hidden=[64,64]", "--num_sanity_val_steps=0", *words]
-        setting += [f"--callbacks+={__name__}.{recorder}"]
-        setting += ["--optimizer=SGD", "--optimizer.momentum=0.9", f"--lr={LR}"] if sgd else []
-        done = run(*setting)
+    def twins(words: str, sgd: bool, recorder: str = "Recorder") -> tuple[Record, Record]:
+        words += f" --batch_size={BATCH} --seed={SEED} --epochs={EPOCHS} --no_test"
+        words += (
+            f" --net.hidden=[64,64] --num_sanity_val_steps=0 --callbacks+={__name__}.{recorder}"
+        )
+        words += f" --optimizer=SGD --optimizer.momentum=0.9 --lr={LR}" if sgd else ""
+        done = run(*words.split())
         [ours] = [c for c in done.trainer.callbacks if isinstance(c, Recorder)]
         done.trainer.test(done.model, done.datamodule, verbose=False)
-        accumulate = 4 if "--accumulate_grad_batches=4" in words else 1
-        return ours.record, plain_loop(
-            ours.initial, done.datamodule, sgd, BF16 in words, accumulate
-        )
+        bf16, accumulate = "bf16" in words, 4 if "accumulate" in words else 1
+        return ours.record, plain_loop(ours.initial, done.datamodule, sgd, bf16, accumulate)
 
     return twins
 
 
 @pytest.mark.parametrize("sgd", [False, True], ids=["AdamW", "SGD"])
-@pytest.mark.parametrize("words", [[], [BF16], ["--accumulate_grad_batches=4"]], ids=str)
+@pytest.mark.parametrize("words", ["", "--precision=bf16-mixed", "--accumulate_grad_batches=4"])
 def test_every_loss_and_score_is_the_plain_loops(twins, words, sgd):
-    ours, plain = twins(*words, sgd=sgd)
+    ours, plain = twins(words, sgd)
     assert ours.losses == plain.losses
     assert len(plain.losses) == EPOCHS * BATCHES
     assert plain.losses[-1] < 0.9 * plain.losses[0]
-    assert all(a.equal(b) for a, b in zip(ours.weights, plain.weights, strict=True))
-    torch.testing.assert_close(ours.val, plain.val, **CLOSE)
-    torch.testing.assert_close(ours.test, plain.test, **CLOSE)
+    assert same(ours.weights, plain.weights)
+    torch.testing.assert_close((ours.val, ours.test), (plain.val, plain.test), **CLOSE)
     assert 0.4 < plain.test[0][1] < 1
 
 
 def test_every_gradient_is_the_plain_loops(twins):
-    ours, plain = twins(sgd=True, recorder="GradientRecorder")
+    ours, plain = twins("", sgd=True, recorder="GradientRecorder")
     assert ours.losses == plain.losses
-    for a, b in zip(chain(*ours.gradients), chain(*plain.gradients), strict=True):
-        assert a.equal(b)
+    assert same(chain(*ours.gradients), chain(*plain.gradients))
 
 
 def test_an_average_of_the_weights_leaves_the_raw_ones_as_they_are(twins):
     ours, plain = twins("--ema=0.9", sgd=True)
     assert ours.losses == plain.losses
-    assert all(a.equal(b) for a, b in zip(ours.weights, plain.weights, strict=True))
+    assert same(ours.weights, plain.weights)
 
 
 def test_steps_in_groups_are_the_plain_loops(twins):
     ours, plain = twins("--steps_per_execution=4", sgd=False)
     ends = [step for step in range(EPOCHS * BATCHES) if step % BATCHES in (3, 7, 11, 12)]
     assert ours.losses == [plain.losses[step] for step in ends]
-    assert all(a.equal(b) for a, b in zip(ours.weights, plain.weights, strict=True))
+    assert same(ours.weights, plain.weights)
     torch.testing.assert_close(ours.val, plain.val, **CLOSE)

@@ -1,5 +1,4 @@
 import inspect
-import io
 from typing import Any
 
 import pytest
@@ -18,29 +17,20 @@ NAMES = [
 ]
 
 
-class Sparse(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.rows = nn.Embedding(12, 3, sparse=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.rows(torch.arange(len(x)))
-
-
 def make_net(name: str = "") -> nn.Module:
+    """Takes indices 0 … 11, gives logits (12, 3)."""
     torch.manual_seed(0)
     if name == "SparseAdam":
-        return Sparse()
-    return nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+        return nn.Embedding(12, 3, sparse=True)
+    return nn.Sequential(nn.Embedding(12, 8), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
 
 
 def train(net: nn.Module, optimizer: Optimizer, steps: int) -> list[float]:
-    y = torch.arange(12) % 3
-    x = torch.eye(3)[y]
+    x = torch.arange(12)
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = F.cross_entropy(net(x), y)
+        loss = F.cross_entropy(net(x), x % 3)
         loss.backward()
         return loss
 
@@ -60,15 +50,14 @@ def test_every_optimizer_continues_bit_for_bit_from_a_file(name: str) -> None:
     net = make_net(name)
     optimizer = build_optimizer(name, net, 0.01)
     train(net, optimizer, 3)
-    file = io.BytesIO()
-    torch.save([net.state_dict(), optimizer.state_dict()], file)
-    losses = train(net, optimizer, 3)
-    file.seek(0)
+    torch.save([net.state_dict(), optimizer.state_dict()], "state.pt")
     other = make_net(name)
     restored = build_optimizer(name, other, 0.01)
-    for part, saved in zip((other, restored), torch.load(file, weights_only=True), strict=True):
+    for part, saved in zip(
+        (other, restored), torch.load("state.pt", weights_only=True), strict=True
+    ):
         part.load_state_dict(saved)
-    assert train(other, restored, 3) == losses
+    assert train(other, restored, 3) == train(net, optimizer, 3)
 
 
 def test_names_are_forgiving() -> None:
@@ -97,10 +86,7 @@ def test_frozen_parameters_are_left_out() -> None:
         ("Adamm", "no optimizer is called 'Adamm'; set --optimizer to Adam,"),
         ({"momentum": 0.9}, "no optimizer is called ''"),
         ({"name": "SGD", "lr": 0.1}, "leave out --optimizer.lr: --lr sets it"),
-        (
-            {"name": "SGD", "momentun": 0.9},
-            "SGD has no 'momentun'; --optimizer.KEY can be momentum",
-        ),
+        ({"name": "SGD", "momentun": 0.9}, "no 'momentun'; --optimizer.KEY can be momentum"),
         ({"name": "SGD", "params": 1}, "SGD has no 'params'"),
         ({"name": "SGD", "momentum": -1}, "momentum=-1.*Invalid momentum"),
         ({"name": "SGD", "momentum": "big"}, "momentum='big'"),
