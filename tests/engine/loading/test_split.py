@@ -16,13 +16,9 @@ def test_every_class_keeps_its_fraction():
     y = torch.tensor([0] * 600 + [1] * 33 + [2] * 10)[torch.randperm(643)]
     _, val = split_indices(y, 0.1, seed=0)
     assert len(val) == 64
-    for label, n in enumerate([600, 33, 10]):
-        assert abs((y[val] == label).sum().item() - 0.1 * n) <= 1
-
-
-def test_many_small_classes_add_up_to_the_fraction():
-    _, val = split_indices(torch.arange(100).repeat(4), 0.1, seed=0)
-    assert len(val) == 40
+    shares = y[val].bincount() - 0.1 * torch.tensor([600, 33, 10])
+    assert shares.abs().max() <= 1
+    assert len(split_indices(torch.arange(100).repeat(4), 0.1, seed=0)[1]) == 40  # small classes
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9, 0.999])
@@ -33,8 +29,7 @@ def test_no_class_leaves_the_training_split(fraction):
 
 
 def test_regression_is_split_at_random():
-    y = torch.randn(40, 2)
-    _, val = split_indices(y, 0.25, seed=0)
+    _, val = split_indices(torch.randn(40, 2), 0.25, seed=0)
     assert len(val) == 10
     assert val.tolist() != list(range(10))
 
