@@ -80,25 +80,20 @@ def test_a_folder_that_has_it_needs_no_writing(tmp_path):
     assert build(tmp_path / "file") is None
 
 
-@pytest.fixture
-def builder(tmp_path):
-    """Starts a process that builds, 0.2 s a row, and waits until it has begun if `wait`."""
+def builder(folder, wait=True):
+    """A process that builds, 0.2 s a row; it has begun if `wait`."""
+    decoded = fork.Semaphore(0)
 
-    def builder(wait=True):
-        decoded = fork.Semaphore(0)
+    def slow():
+        for row in DATA.numpy():
+            yield row
+            decoded.release()
+            time.sleep(0.2)
 
-        def slow():
-            for row in DATA.numpy():
-                yield row
-                decoded.release()
-                time.sleep(0.2)
-
-        process = fork.Process(target=lambda: build(tmp_path, make=slow))
-        process.start()
-        assert not wait or decoded.acquire(timeout=10)
-        return process
-
-    return builder
+    process = fork.Process(target=build, kwargs={"folder": folder, "make": slow})
+    process.start()
+    assert not wait or decoded.acquire(timeout=10)
+    return process
 
 
 def kill(process):
@@ -106,23 +101,23 @@ def kill(process):
     process.join()
 
 
-def test_a_killed_builder_leaves_nothing_behind(tmp_path, builder):
-    kill(builder())
+def test_a_killed_builder_leaves_nothing_behind(tmp_path):
+    kill(builder(tmp_path))
     assert [name.partition(".")[2] for name in files(tmp_path)].count("tmp") == 1
     assert torch.equal(build(tmp_path), DATA)
     assert files(tmp_path) == ["lock", "train-k.npy"]
 
 
-def test_of_two_builders_one_waits_for_the_other(tmp_path, builder):
-    process = builder()
+def test_of_two_builders_one_waits_for_the_other(tmp_path):
+    process = builder(tmp_path)
     assert not (tmp_path / "train-k.npy").exists()
     assert torch.equal(build(tmp_path, make=never), DATA)
     process.join()
     assert process.exitcode == 0
 
 
-def test_a_builder_takes_over_from_one_that_is_killed(tmp_path, builder):
-    first, second = builder(), builder(wait=False)
+def test_a_builder_takes_over_from_one_that_is_killed(tmp_path):
+    first, second = builder(tmp_path), builder(tmp_path, wait=False)
     time.sleep(0.1)
     kill(first)
     second.join()
