@@ -77,14 +77,16 @@ def test_all_forms_of_nested_options_give_the_same_configuration(parse):
         assert config == first, form
 
 
-def test_appended_callbacks_are_kept(parse):
+def test_appended_callbacks_are_kept_and_arguments_go_to_the_one_before_them(parse):
     Path("a.yaml").write_text(
         "trainer:\n  callbacks:\n  - {class_path: EarlyStopping, init_args: {monitor: val/loss}}\n"
     )
     Path("b.yaml").write_text("trainer:\n  callbacks+:\n  - HalveWhenStuck\n")
-    config = parse("-c", "a.yaml", "-c", "b.yaml", "--callbacks+=DeviceStatsMonitor")
-    names = [c["class_path"].rpartition(".")[2] for c in config["trainer"]["callbacks"]]
-    assert names == ["EarlyStopping", "HalveWhenStuck", "DeviceStatsMonitor"]
+    words = ["--callbacks+=DeviceStatsMonitor", "--callbacks.cpu_stats=true", "--callbacks+=Timer"]
+    callbacks = parse("-c", "a.yaml", "-c", "b.yaml", *words)["trainer"]["callbacks"]
+    names = [c["class_path"].rpartition(".")[2] for c in callbacks]
+    assert names == ["EarlyStopping", "HalveWhenStuck", "DeviceStatsMonitor", "Timer"]
+    assert callbacks[2]["init_args"]["cpu_stats"] is True
 
 
 @pytest.mark.parametrize(
