@@ -166,12 +166,11 @@ def test_overfit_batches_repeats_the_same_samples(memory, fit):
 
 def test_shares_of_ranks(memory):
     dm = prepared("test", memory, val_fraction=0.1)
-    sizes = []
-    for rank in (0, 1):
-        strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    for rank, sizes in enumerate([(22, 7), (22, 6)]):
         dm.trainer = SimpleNamespace(world_size=2, global_rank=rank, strategy=strategy)
-        sizes.append((len(dm.train_dataloader().sampler), len(dm.test_dataloader().sampler)))
-    assert sizes == [(22, 7), (22, 6)]
+        loaders = dm.train_dataloader(), dm.test_dataloader()
+        assert tuple(len(loader.sampler) for loader in loaders) == sizes
 
 
 def test_batch_size_may_change_between_epochs(memory):
@@ -224,7 +223,7 @@ def test_splits_share_one_copy_on_the_gpu_if_it_fits(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * size - 2, 0))
     assert data._on_gpu(data.splits["train"], device) is data.splits["train"]
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * size, 0))
-    train, val = (data._on_gpu(data.splits[split], device) for split in ("train", "val"))
+    train, val = (data._on_gpu(split, device) for split in data.splits.values())
     assert train.x.device == train.y.device == train.rows.device == device
     assert train.x is val.x
     assert (len(train), len(val)) == (1294, 144)
