@@ -10,6 +10,7 @@ lightning; the images themselves take 0.8 MB a thousand.
 import argparse
 import os
 import resource
+import runpy
 import statistics
 import subprocess
 import sys
@@ -29,8 +30,7 @@ def fit(samples: int) -> None:
     from lit_opt.engine.cli.main import main
     from lit_opt.sources import Source
 
-    sys.path.insert(0, str(TRAIN.parent))
-    from train import program
+    program = runpy.run_path(str(TRAIN))["program"]
 
     class MadeUp(Source):
         in_shape = (1, 28, 28)

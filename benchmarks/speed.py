@@ -14,8 +14,8 @@ import contextlib
 import io
 import itertools
 import os
+import runpy
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -38,10 +38,8 @@ from torchvision.transforms import ToTensor
 from lit_opt import models
 from lit_opt.engine.cli.main import main as lit_opt
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from train import program
-
 quiet_loggers()
+program = runpy.run_path(str(Path(__file__).parents[1] / "train.py"))["program"]
 LR = 0.01
 Setting = argparse.Namespace
 Variant = Callable[[Setting, nn.Module], float]

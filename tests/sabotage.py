@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from itertools import count
 from multiprocessing import get_context, set_start_method
 from multiprocessing.process import BaseProcess
@@ -35,7 +36,11 @@ FORKING.set_forkserver_preload(
 class Hold(pl.Callback):
     """Holds a run at the moment that HOLD names, such as `step 30`, until there is a file `go`."""
 
-    def _at(self, moment: str) -> None:
+
+def _hook(name: str) -> Callable[..., None]:
+    def hook(self: Hold, trainer: pl.Trainer, *args: Any) -> None:
+        stage = "sanity" if trainer.sanity_checking else trainer.state.fn.value
+        moment = name.format(t=trainer, stage=stage)
         if os.environ.get("BREAK") == moment:
             raise ValueError("out of luck")
         if os.environ.get("HOLD") == moment:
@@ -43,30 +48,17 @@ class Hold(pl.Callback):
             while not Path(GO).exists():
                 time.sleep(0.01)
 
-    def on_sanity_check_start(self, *args: Any) -> None:
-        self._at("start")
+    return hook
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        self._at(f"epoch {trainer.current_epoch}")
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        self._at(f"step {trainer.global_step}")
-
-    def on_validation_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        self._at(f"before {trainer.state.fn.value} {trainer.global_step}")
-
-    def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        stage = "sanity" if trainer.sanity_checking else trainer.state.fn.value
-        self._at(f"{stage} {trainer.global_step}")
-
-    def on_train_end(self, *args: Any) -> None:
-        self._at("end")
-
-    def on_fit_end(self, *args: Any) -> None:
-        self._at("fit end")
-
-    def on_test_batch_end(self, *args: Any) -> None:
-        self._at("test")
+Hold.on_sanity_check_start = _hook("start")
+Hold.on_train_epoch_start = _hook("epoch {t.current_epoch}")
+Hold.on_train_batch_end = _hook("step {t.global_step}")
+Hold.on_validation_start = _hook("before {stage} {t.global_step}")
+Hold.on_validation_batch_end = _hook("{stage} {t.global_step}")
+Hold.on_train_end = _hook("end")
+Hold.on_fit_end = _hook("fit end")
+Hold.on_test_batch_end = _hook("test")
 
 
 class Rows(pl.Callback):

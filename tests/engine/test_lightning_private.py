@@ -5,8 +5,10 @@ from types import SimpleNamespace
 import lightning
 import lightning.pytorch as pl
 import pytest
+from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.core.mixins import hparams_mixin
+from lightning.pytorch.utilities import exceptions
 from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import ConstantLR, LinearLR, SequentialLR
@@ -17,7 +19,9 @@ from lit_opt.engine.lightning_private import (
     STEP_HOOKS,
     QuickHookName,
     count_steps_for_loggers,
+    help_with_short_names,
     hide_idle_hooks,
+    is_of_sigterm,
     object_arguments,
     schedulers_within,
     set_update_count,
@@ -134,3 +138,16 @@ def test_a_trainer_that_can_not_be_told_stays_as_it_is():
 
 
 # ---- the command line ----
+
+
+def test_an_exit_by_lightnings_answer_to_sigterm_is_told_from_others(monkeypatch):
+    assert is_of_sigterm(exceptions.SIGTERMException())
+    assert not is_of_sigterm(SystemExit(0))
+    monkeypatch.delattr(exceptions, "SIGTERMException")
+    assert not is_of_sigterm(SystemExit(0))
+
+
+def test_help_shows_short_names():
+    parser = ArgumentParser(formatter_class=help_with_short_names())
+    parser.add_argument("--model.lr", type=float)
+    assert "--lr, --model.lr" in parser.format_help()

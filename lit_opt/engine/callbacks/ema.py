@@ -7,7 +7,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lit_opt.engine.errors import UserError
@@ -35,65 +35,59 @@ class EMA(Callback):
         if not 0 < decay < 1:
             raise UserError(f"--ema is a decay between 0 and 1, such as 0.999, got {decay}")
         self.decay = decay
-        self._trainer: pl.Trainer | None = None  # that fits or has fitted
-        self._average: list[Tensor] = []  # in the order of `_weights()`
-        self._raw: list[Tensor] = []  # while the module holds the average
-        self._updates = 0
-        self._step = 0
+        self._trainer: Any = None  # that fits or has fitted
+        self._other: list[Tensor] = []  # the average, or the raw weights while that is shown
+        self._shown = False  # whether the module holds the average
 
-    # ---- the average ----
-
-    def _start(self, module: pl.LightningModule, step: int) -> None:
-        self._places = _places(module)
-        self._average = [weight.detach().clone() for weight in self._weights()]
-        self._updates, self._step = 0, step
+    def _start(self, module: pl.LightningModule, step: int, updates: int) -> None:
+        places = {
+            id(weight): (owner, name)  # one place of a weight that has two owners
+            for owner in module.modules()
+            for named in (owner.named_parameters, owner.named_buffers)
+            for name, weight in named(recurse=False)
+            if weight.is_floating_point() or weight.is_complex()
+        }
+        self._places = places.values()
+        device = self._trainer.strategy.root_device  # a checkpoint is loaded on the CPU
+        self._other = [weight.detach().to(device, copy=True) for weight in self._weights()]
+        self._step, self._updates = step, updates
 
     def _weights(self) -> list[Tensor]:
         """Looked up each time, as a module may put another tensor in a buffer's place."""
         return [getattr(module, name) for module, name in self._places]
 
     def _update(self) -> None:
-        if not self._trainer or self._trainer.global_step == self._step:  # gradients accumulate
+        if not self._other or self._trainer.global_step == self._step:  # gradients accumulate
             return
         decay = min(self.decay, (1 + self._updates) / (10 + self._updates))
         self._step, self._updates = self._trainer.global_step, self._updates + 1
-        move: Any = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-        move(self._average, self._weights(), self._updates)
+        get_ema_multi_avg_fn(decay)(self._other, self._weights(), 0)  # type: ignore[no-untyped-call]
 
-    # ---- what the module holds ----
-
-    def _put(self, values: list[Tensor]) -> list[Tensor]:
-        """Points the module's weights at `values`; what it held."""
-        weights = self._weights()
-        held = [weight.data for weight in weights]
-        for weight, value in zip(weights, values, strict=True):
-            weight.data = value
-        return held
+    def _show(self, average: bool) -> None:
+        """Points the module's weights at the average, or back at the raw ones."""
+        if self._other and average != self._shown:
+            weights = self._weights()
+            held = [weight.data for weight in weights]
+            for weight, value in zip(weights, self._other, strict=True):
+                weight.data = value
+            self._other, self._shown = held, average
 
     @contextmanager
-    def _showing(self, values: list[Tensor]) -> Iterator[None]:
-        """Within, the module holds `values`, if there are any."""
-        held = self._put(values) if values else []
+    def showing(self, average: bool) -> Iterator[None]:
+        """Within, the module holds the average of all steps so far, or the raw weights."""
+        self._update()
+        before = self._shown
+        self._show(average)
         try:
             yield
         finally:
-            if held:
-                self._put(held)
-
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Within, the module holds the average of all steps so far."""
-        if self._average:
-            self._update()
-        with self._showing(self._average):
-            yield
-
-    # ---- a fit ----
+            self._show(before)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Nothing is left of an earlier fit: tests and predictions score what they load."""
         self.teardown(trainer, pl_module, stage)
-        self._average, self._raw, self._trainer = [], [], None
+        self._trainer, self._other, self._shown = None, [], False
+        self._step = self._updates = 0
         if stage != "fit":
             return
         if trainer.strategy.restore_checkpoint_after_setup:
@@ -101,7 +95,7 @@ class EMA(Callback):
         self._trainer, hook = trainer, pl_module.on_save_checkpoint
 
         def on_save_checkpoint(checkpoint: dict[str, Any]) -> None:
-            with self.averaged():
+            with self.showing(average=True):
                 checkpoint["state_dict"] = pl_module.state_dict()
             hook(checkpoint)
 
@@ -112,11 +106,9 @@ class EMA(Callback):
         vars(pl_module).pop("on_save_checkpoint", None)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not self._average:
-            self._start(pl_module, trainer.global_step)
-        devices = [weight.device for weight in self._weights()]
-        self._average = [a.to(d) for a, d in zip(self._average, devices, strict=True)]
-        if any(torch.finfo(a.dtype).bits < 32 for a in self._average):
+        if not self._other:
+            self._start(pl_module, trainer.global_step, 0)
+        if any(torch.finfo(weight.dtype).bits < 32 for weight in self._weights()):
             raise UserError(
                 "--ema moves by less than weights of 16 bits can show; set --precision bf16-mixed"
             )
@@ -125,27 +117,19 @@ class EMA(Callback):
         self._update()
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        if self._average and not self._raw:
-            self._raw = self._put(self._average)
+        self._show(average=True)
 
     on_train_end = on_validation_start  # a test without a checkpoint scores the average too
 
-    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        if self._raw:
-            self._put(self._raw)
-            self._raw = []
+    def on_validation_end(self, trainer: Any, pl_module: Any, exception: Any = None) -> None:
+        self._show(average=False)
 
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        self.on_validation_end(trainer, pl_module)
-
-    # ---- checkpoints ----
+    on_exception = on_validation_end
 
     def state_dict(self) -> dict[str, Any]:
         if self._trainer is None:
             return {}
-        if self._average and not self._raw:
-            self._update()
-        with self._showing(self._raw):
+        with self.showing(average=False):
             raw = self._trainer.lightning_module.state_dict()
         return {"decay": self.decay, "updates": self._updates, "raw": raw}
 
@@ -154,40 +138,24 @@ class EMA(Callback):
             return
         check_average(trainer, checkpoint)
         state = checkpoint["callbacks"][self.state_key]
-        self._start(pl_module, checkpoint["global_step"])
-        self._updates = state["updates"]
+        self._start(pl_module, checkpoint["global_step"], state["updates"])
         pl_module.load_state_dict(state["raw"], strict=pl_module.strict_loading)
         if state["decay"] != self.decay:
             trainer.print(f"continuing with ema {state['decay']} -> {self.decay}")
 
 
-def _places(module: nn.Module) -> list[tuple[nn.Module, str]]:
-    """The owner and name of all that is averaged; a weight of two owners has two places."""
-    return [
-        (owner, name)
-        for owner in module.modules()
-        for named in (owner.named_parameters, owner.named_buffers)
-        for name, weight in named(recurse=False, remove_duplicate=False)
-        if weight.is_floating_point() or weight.is_complex()
-    ]
-
-
-def _ema_of(trainer: Any) -> EMA | None:
-    return next((c for c in trainer.callbacks if isinstance(c, EMA)), None)
-
-
-def averaged(trainer: pl.Trainer) -> AbstractContextManager[None]:
+def averaged(trainer: Any) -> AbstractContextManager[None]:
     """Within, the module holds the average, if the trainer makes one."""
-    ema = _ema_of(trainer)
-    return ema.averaged() if ema else nullcontext()
+    ema = next((c for c in trainer.callbacks if isinstance(c, EMA)), None)
+    return ema.showing(average=True) if ema else nullcontext()
 
 
-def check_average(trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None:
+def check_average(trainer: Any, checkpoint: dict[str, Any]) -> None:
     """Raises `UserError` if a fit is continued with an average and was begun without, or v.v."""
-    state, ema = checkpoint["callbacks"].get(EMA.state_key), _ema_of(trainer)
-    if bool(state) != bool(ema):
-        then, now = state["decay"] if state else None, ema.decay if ema else None
+    then = checkpoint["callbacks"].get(EMA.state_key, {}).get("decay", "null")
+    now = next((c.decay for c in trainer.callbacks if isinstance(c, EMA)), "null")
+    if (then == "null") != (now == "null"):
         raise UserError(
-            f"the checkpoint was trained with ema {then or 'null'}, now ema is {now or 'null'};\n"
-            f"an average can't begin or end within a run: set --ema {then or 'null'}"
+            f"the checkpoint was trained with ema {then}, now ema is {now};\n"
+            f"an average can't begin or end within a run: set --ema {then}"
         )

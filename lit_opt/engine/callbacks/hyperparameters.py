@@ -6,17 +6,12 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from torch import nn
-from torch.optim import Optimizer
 
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.optim.schedulers import scale_lr
 
 IN_OPTIMIZER = ("lr", "momentum", "weight_decay")
-HPARAMS = ("hyper_parameters", "datamodule_hyper_parameters")  # keys of a checkpoint
-DROPOUTS = (
-    *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
-    *(nn.AlphaDropout, nn.FeatureAlphaDropout),
-)
+DROPOUTS = tuple(getattr(nn, name) for name in nn.modules.dropout.__all__)
 
 
 class ChangeHyperparameters(Callback):
@@ -32,7 +27,6 @@ class ChangeHyperparameters(Callback):
         self.lr_factor = 1.0
         """By what all changes so far have multiplied lr, and the rest of its schedule."""
         self._kept: dict[str, float] = {}  # changes that are in no optimizer's state
-        self._reload_every = 0  # epochs, as the Trainer was told
 
     def change(self, metrics: dict[str, float], hparams: dict[str, float]) -> dict[str, float]:
         """The hyperparameters to change and their new values; empty for none.
@@ -45,14 +39,15 @@ class ChangeHyperparameters(Callback):
         """
         raise NotImplementedError
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._trainer: Any = trainer
-        self._module = pl_module
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.sanity_checking or trainer.optimizers == []:
+    def on_validation_end(self, trainer: Any, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking or not trainer.optimizers:
             return
-        hparams = self._current()
+        optimizer = trainer.optimizers[0]
+        group = optimizer.param_groups[0]
+        hparams = {key: group[key] for key in IN_OPTIMIZER if key in optimizer.defaults}
+        if dropouts := _dropouts(pl_module):
+            hparams["dropout"] = dropouts[0].p
+        hparams["batch_size"] = trainer.datamodule.batch_size
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         changes = self.change(metrics, dict(hparams))
         for name, value in changes.items():
@@ -61,51 +56,29 @@ class ChangeHyperparameters(Callback):
                     f"{type(self).__name__}.change() returned {name!r}; "
                     f"this run has {', '.join(hparams)}"
                 )
-            self._apply(name, value, hparams[name])
+            if name == "lr" and hparams[name] > 0:
+                schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+                scale_lr(optimizer, schedulers, value / hparams[name])
+                self.lr_factor *= value / hparams[name]
+            elif name in IN_OPTIMIZER:
+                for group in optimizer.param_groups:
+                    group[name] = value
+            else:
+                self._kept[name] = value
+                self._apply_kept(trainer, pl_module)
+                trainer.reload_dataloaders_every_n_epochs = 1
         if changes:
             text = ", ".join(f"{name} {hparams[name]:g} -> {changes[name]:g}" for name in changes)
-            self._trainer.print(f"step {trainer.global_step}: {text}")
+            trainer.print(f"step {trainer.global_step}: {text}")
+        for logger in trainer.loggers if changes else ():
             values = {f"hparams/{name}": value for name, value in changes.items()}
-            for logger in trainer.loggers:
-                logger.log_metrics(values, trainer.global_step)
+            logger.log_metrics(values, trainer.global_step)
 
-    def _current(self) -> dict[str, float]:
-        """The hyperparameters that can be changed, with their values of this moment."""
-        optimizer: Optimizer = self._trainer.optimizers[0]
-        group, known = optimizer.param_groups[0], optimizer.defaults
-        values = {key: group[key] for key in IN_OPTIMIZER if key in known}
-        if found := self._dropouts():
-            values["dropout"] = found[0].p
-        return {**values, "batch_size": self._trainer.datamodule.batch_size}
-
-    def _dropouts(self) -> list[Any]:
-        return [module for module in self._module.modules() if isinstance(module, DROPOUTS)]
-
-    def _apply(self, name: str, new: float, old: float) -> None:
-        if name == "lr" and old > 0:
-            schedulers = [config.scheduler for config in self._trainer.lr_scheduler_configs]
-            scale_lr(self._trainer.optimizers[0], schedulers, new / old)
-            self.lr_factor *= new / old
-        elif name in IN_OPTIMIZER:
-            for group in self._trainer.optimizers[0].param_groups:
-                group[name] = new
-        else:
-            self._kept[name] = new
-            self._apply_kept()
-            self._trainer.reload_dataloaders_every_n_epochs = 1
-
-    def _apply_kept(self) -> None:
-        if "dropout" in self._kept:
-            for module in self._dropouts():
-                module.p = self._kept["dropout"]
+    def _apply_kept(self, trainer: Any, module: nn.Module) -> None:
+        for dropout in _dropouts(module):
+            dropout.p = self._kept.get("dropout", dropout.p)
         if "batch_size" in self._kept:
-            self._trainer.datamodule.batch_size = int(self._kept["batch_size"])
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._reload_every = self._trainer.reload_dataloaders_every_n_epochs
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._trainer.reload_dataloaders_every_n_epochs = self._reload_every
+            trainer.datamodule.batch_size = int(self._kept["batch_size"])
 
     def state_dict(self) -> dict[str, Any]:
         return {"memory": self.memory, "kept": self._kept, "lr_factor": self.lr_factor}
@@ -115,20 +88,25 @@ class ChangeHyperparameters(Callback):
         state = checkpoint["callbacks"].get(self.state_key)
         if state is None:
             return
-        then = _innermost([checkpoint.get(key, {}) for key in HPARAMS])
-        now = _innermost([pl_module.hparams, self._trainer.datamodule.hparams])
+        keys = ("hyper_parameters", "datamodule_hyper_parameters")
+        then = _innermost({key: checkpoint.get(key, {}) for key in keys})
+        now = _innermost({"model": pl_module.hparams, "data": trainer.datamodule.hparams})
         given = {name for name in now if name in then and then[name] != now[name]}
         self.memory = dict(state["memory"])
         self.lr_factor = 1.0 if "lr" in given else state["lr_factor"]
         self._kept = {name: value for name, value in state["kept"].items() if name not in given}
-        self._apply_kept()
+        self._apply_kept(trainer, pl_module)
 
 
-def _innermost(groups: list[Any]) -> dict[str, Any]:
+def _dropouts(module: nn.Module) -> list[Any]:
+    return [part for part in module.modules() if isinstance(part, DROPOUTS)]
+
+
+def _innermost(group: Mapping[str, Any]) -> dict[str, Any]:
     """The innermost names and values of nested hyperparameters."""
     values: dict[str, Any] = {}
-    for name, value in [item for group in groups for item in group.items()]:
-        values |= _innermost([value]) if isinstance(value, Mapping) else {name: value}
+    for name, value in group.items():
+        values |= _innermost(value) if isinstance(value, Mapping) else {name: value}
     return values
 
 
@@ -136,7 +114,7 @@ class HalveWhenStuck(ChangeHyperparameters):
     """The worked example: halves lr when the validation loss has not fallen for some validations.
 
     Args:
-        patience: Validations without a new lowest val/loss before lr is halved.
+        patience: Validations without a new lowest val/loss before lr is halved, at least 1.
     """
 
     def __init__(self, patience: int = 2) -> None:
@@ -144,12 +122,8 @@ class HalveWhenStuck(ChangeHyperparameters):
         self.patience = patience
 
     def change(self, metrics: dict[str, float], hparams: dict[str, float]) -> dict[str, float]:
-        loss = metrics["val/loss"]
-        if loss < self.memory.get("best", float("inf")):
-            self.memory = {"best": loss, "waited": 0}
-            return {}
-        self.memory["waited"] = self.memory.get("waited", 0) + 1
-        if self.memory["waited"] < self.patience:
-            return {}
-        self.memory["waited"] = 0
-        return {"lr": hparams["lr"] / 2}
+        loss, best = metrics["val/loss"], self.memory.get("best", float("inf"))
+        waited = 0 if loss < best else self.memory.get("waited", 0) + 1
+        halve = waited >= self.patience
+        self.memory = {"best": min(best, loss), "waited": 0 if halve else waited}
+        return {"lr": hparams["lr"] / 2} if halve else {}

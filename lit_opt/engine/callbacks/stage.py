@@ -6,13 +6,10 @@ from lightning.pytorch.callbacks import Callback
 
 
 class StageAtException(Callback):
-    """Keeps the stage that Lightning forgets before the exception arrives.
-
-    `stage` is "train", "validate", "sanity_check", "test" or "predict"; None where no batch had
-    been begun, or nothing has failed.
-    """
+    """Keeps the stage, which Lightning forgets before the exception arrives."""
 
     stage: str | None = None
+    """train, validate, sanity_check, test or predict; None before a first batch or failure."""
 
     def on_exception(self, trainer: Any, *args: Any) -> None:
         stage = trainer.state.stage

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
 
@@ -13,20 +12,15 @@ class StepLog(Callback):
     arithmetic; so only the steps that are logged are read.
     """
 
-    _step = 0
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self._step = trainer.global_step
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, *args: Any) -> None:
         every, step = trainer.log_every_n_steps, trainer.global_step
         before, self._step = self._step, step
-        if not every or step // every == before // every or not trainer.loggers:
-            return
-        values = {
+        if trainer.loggers and every and step // every > before // every:
             # Lightning divides the loss for the accumulation of gradients.
-            "train/loss_step": float(outputs["loss"]) * trainer.accumulate_grad_batches,
-            "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
-        }
-        for logger in trainer.loggers:
-            logger.log_metrics(values, step)
+            loss = float(outputs["loss"]) * trainer.accumulate_grad_batches
+            values = {"train/loss_step": loss, "lr": trainer.optimizers[0].param_groups[0]["lr"]}
+            for logger in trainer.loggers:
+                logger.log_metrics({name: float(value) for name, value in values.items()}, step)

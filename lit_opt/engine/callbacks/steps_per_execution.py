@@ -1,6 +1,7 @@
 """`--steps_per_execution K`: Lightning sees one step where the optimizer takes K."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
@@ -14,7 +15,6 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from lit_opt.engine.callbacks.ema import EMA
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.lightning_private import count_steps_for_loggers
-from lit_opt.engine.loading.loader import Group
 
 # Settings that count Lightning's batches, which are groups, and callbacks that act between steps.
 COUNTERS = {
@@ -27,7 +27,7 @@ BETWEEN_STEPS = (EMA, WeightAveraging, LearningRateFinder, BatchSizeFinder)
 
 
 class StepsPerExecution(pl.Callback):
-    """Trains on all batches of a `Group` in one call of `training_step`, by manual optimization.
+    """Trains on all batches of a group in one call of `training_step`, by manual optimization.
 
     Weights, learning rates, `trainer.global_step` and the loggers' step are those of single steps,
     bit for bit. The hooks around gradients are called for every step, `on_train_batch_start` and
@@ -37,21 +37,16 @@ class StepsPerExecution(pl.Callback):
     """
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage == "fit":
-            _refuse(_unfit_for_groups(trainer, pl_module))
+        for what in _unfit_for_groups(trainer, pl_module) if stage == "fit" else ():
+            raise UserError(f"--steps_per_execution can't go with {what}; set it to 1")
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        parts = [*trainer.optimizers, *(c.scheduler for c in trainer.lr_scheduler_configs)]
-        unfit = (part for part in parts if isinstance(part, torch.optim.LBFGS | ReduceLROnPlateau))
-        _refuse(type(part).__name__ for part in unfit)
+        self.setup(trainer, pl_module, "fit")  # the optimizers are there only now
         pl_module.automatic_optimization = False
         step = pl_module.training_step
         takes_index = is_param_in_hook_signature(step, "batch_idx", min_args=2)
-
-        def training_step(group: Group, batch_idx: int) -> Any:
-            return _train_on_group(trainer, pl_module, step, takes_index, group)
-
-        pl_module.training_step = training_step  # type: ignore[method-assign]
+        train = partial(_train_on_group, trainer, pl_module, step, takes_index)
+        pl_module.training_step = train  # type: ignore[method-assign]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         _join_counts(trainer)  # a checkpoint of lit-opt 0.1 has counted them as automatic
@@ -61,14 +56,11 @@ class StepsPerExecution(pl.Callback):
             pl_module.automatic_optimization = True
             _join_counts(trainer)
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
-        self.teardown(trainer, pl_module, "fit")
+    on_exception = teardown  # type: ignore[assignment]
 
 
 def _train_on_group(
-    trainer: Any, module: pl.LightningModule, step: Any, takes_index: bool, group: Group
+    trainer: Any, module: pl.LightningModule, step: Any, takes_index: bool, group: Any
 ) -> Any:
     """Does for each batch what Lightning does in automatic optimization, in its order."""
     optimizer: Any = module.optimizers()
@@ -84,19 +76,16 @@ def _train_on_group(
             module.manual_backward(output if isinstance(output, torch.Tensor) else output["loss"])
             optimizer.step()
             torch.clear_autocast_cache()  # it holds copies of the weights as they were
-            _move_schedulers(trainer, "step", batch_idx + 1)
+            ends = {"step": batch_idx + 1}
             if batch_idx + 1 == group.loader.steps:
-                _move_schedulers(trainer, "epoch", trainer.current_epoch + 1)
+                ends["epoch"] = trainer.current_epoch + 1
+            for config in trainer.lr_scheduler_configs:
+                if config.interval in ends and ends[config.interval] % config.frequency == 0:
+                    module.lr_scheduler_step(config.scheduler, None)
             if trainer.global_step == trainer.max_steps:
                 break
     count_steps_for_loggers(trainer, trainer.global_step - before - 1)
     return output
-
-
-def _move_schedulers(trainer: Any, interval: str, count: int) -> None:
-    for config in trainer.lr_scheduler_configs:
-        if config.interval == interval and count % config.frequency == 0:
-            trainer.lightning_module.lr_scheduler_step(config.scheduler, None)
 
 
 def _join_counts(trainer: pl.Trainer) -> None:
@@ -106,11 +95,6 @@ def _join_counts(trainer: pl.Trainer) -> None:
     automatic = loop.automatic_optimization.optim_progress.optimizer.step.total
     manual.completed = automatic.completed = max(manual.completed, automatic.completed)
     manual.ready = automatic.ready = max(manual.ready, automatic.ready)
-
-
-def _refuse(unfit: Iterator[str]) -> None:
-    for what in unfit:
-        raise UserError(f"--steps_per_execution can't go with {what}; set it to 1")
 
 
 def _unfit_for_groups(trainer: Any, module: pl.LightningModule) -> Iterator[str]:
@@ -124,6 +108,9 @@ def _unfit_for_groups(trainer: Any, module: pl.LightningModule) -> Iterator[str]
         yield "more than one device"
     if getattr(trainer.precision_plugin, "scaler", None):
         yield "--precision 16-mixed"
+    for part in [*trainer.optimizers, *(c.scheduler for c in trainer.lr_scheduler_configs)]:
+        if isinstance(part, torch.optim.LBFGS | ReduceLROnPlateau):
+            yield type(part).__name__
     for one in trainer.callbacks:
         if isinstance(one, BETWEEN_STEPS) or is_overridden("on_before_zero_grad", one, pl.Callback):
             yield f"the callback {type(one).__name__}"

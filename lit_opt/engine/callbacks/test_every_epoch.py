@@ -16,20 +16,16 @@ class TestEveryEpoch(Callback):
 
     __test__ = False  # the name looks like a test to pytest
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Any, pl_module: pl.LightningModule) -> None:
+        trainer.datamodule.setup("test")
+        loader, limit = trainer.datamodule.test_dataloader(), trainer.limit_test_batches
+        batches = limit if isinstance(limit, int) else int(limit * len(loader))
         pl_module.eval()
         with torch.inference_mode(), averaged(trainer), stage_of_test(trainer):
-            self._test(trainer, pl_module)
+            for batch_idx, batch in enumerate(islice(loader, batches)):
+                batch = trainer.precision_plugin.convert_input(batch)
+                batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+                with trainer.precision_plugin.test_step_context():
+                    pl_module.test_step(batch, batch_idx)
         pl_module.train()
         pl_module.on_test_epoch_end()
-
-    def _test(self, trainer: Any, pl_module: pl.LightningModule) -> None:
-        trainer.datamodule.setup("test")
-        loader = trainer.datamodule.test_dataloader()
-        limit = trainer.limit_test_batches
-        batches = limit if isinstance(limit, int) else int(limit * len(loader))
-        for batch_idx, batch in enumerate(islice(loader, batches)):
-            batch = trainer.precision_plugin.convert_input(batch)
-            batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
-            with trainer.precision_plugin.test_step_context():
-                pl_module.test_step(batch, batch_idx)

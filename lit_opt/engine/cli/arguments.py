@@ -118,7 +118,7 @@ def expand_value(name: str, value: Any, options: Options) -> Any:
 def expand_spec(value: Any) -> Any:
     """`Adam` and Lightning's class_path form -> `{"name": "Adam", argument: …}`."""
     if isinstance(value, str):
-        return {"name": value}
+        return None if value.lower() == "none" else {"name": value}
     if isinstance(value, dict) and "class_path" in value:
         return {"name": value["class_path"], **value.get("init_args", {})}
     return value

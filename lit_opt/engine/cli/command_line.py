@@ -70,6 +70,9 @@ class CommandLine:
         """The configuration; `last` says that no layer is to come, so that it may be printed."""
         flags = [flag for flag in self.flags if last or not flag.startswith(PRINT)]
         config = self._parse(flags)
+        seed = config.seed_everything
+        if not isinstance(seed, bool) and not 0 <= seed < 2**32:
+            raise UserError(f"--seed {seed}: expected a number from 0 to {2**32 - 1}")
         check_named_objects(config.as_dict())
         return config
 

@@ -14,10 +14,9 @@ from lit_opt.engine.callbacks import (
     StopAtNonFinite,
     WritePredictions,
 )
-from lit_opt.engine.runs.curves import CSVCurves, tensorboard
 from lit_opt.engine.runs.resume.changed_hyperparameters import ChangedHyperparameters
-from lit_opt.engine.runs.resume.plateau import PlateauBeforeCheckpoint
-from lit_opt.engine.runs.resume.training_state import RunningScores
+from lit_opt.engine.runs.resume.training_state import PlateauBeforeCheckpoint, RunningScores
+from lit_opt.engine.runs.scores import CSVCurves, tensorboard
 
 
 def own_callbacks(
@@ -59,4 +58,4 @@ def own_loggers(command: str, given: Namespace, run: Path | None, resumed_step: 
         return given.logger
     if command != "fit" or run is None or given.barebones:
         return False
-    return [CSVCurves(run), *tensorboard(run, resumed_step)]
+    return [CSVCurves(run, resumed_step), *tensorboard(run, resumed_step)]

@@ -29,14 +29,11 @@ from lit_opt.engine.errors import RunError, Stopped, UserError
 from lit_opt.engine.lightning_private import hide_idle_hooks
 from lit_opt.engine.optim.plan import Plan
 from lit_opt.engine.runs.atomic_file import write_text
-from lit_opt.engine.runs.checkpoint_file import LAST, load, newest_valid, resume_point
+from lit_opt.engine.runs.checkpoint_file import LAST, checkpoints, load, newest_valid, use_safe_io
 from lit_opt.engine.runs.environment import record_start
-from lit_opt.engine.runs.folder import new_run, probe, run_of
-from lit_opt.engine.runs.kept_checkpoints import checkpoints
-from lit_opt.engine.runs.lock import locked
-from lit_opt.engine.runs.plugins import plugins_of, requeue_signal, use_safe_io
-from lit_opt.engine.runs.resume.signals import StopOnSignal
-from lit_opt.engine.runs.resume.which_run import changes, is_finished, mark_finished, run_to_resume
+from lit_opt.engine.runs.folder import folder_of, is_finished, locked, mark_finished, probe, run_of
+from lit_opt.engine.runs.resume.changed_hyperparameters import changes
+from lit_opt.engine.runs.resume.signals import StopOnSignal, plugins_of
 from lit_opt.engine.runs.scores import error_line, save_scores
 from lit_opt.engine.tasks.metrics import better_direction
 from lit_opt.engine.tasks.net_check import check_loss, check_net
@@ -111,11 +108,8 @@ def _folder(line: CommandLine, config: Namespace, held: ExitStack) -> Path | Non
     if config.trainer.fast_dev_run:
         return None
     root = Path(config.trainer.default_root_dir or ".")
-    if config.resume:
-        folder = run_to_resume(root, name)
-    else:
-        label = line.label or config.data.dataset.class_path.rpartition(".")[2].lower()
-        folder = new_run(root, label, name)
+    label = line.label or config.data.dataset.class_path.rpartition(".")[2].lower()
+    folder = folder_of(root, label, name, config.resume)
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         held.enter_context(locked(folder))
     return folder
@@ -127,8 +121,8 @@ def _start_point(line: CommandLine, config: Namespace, folder: Path | None) -> P
     resumes = line.command == "fit" and config.resume and folder is not None
     if resumes and folder:
         point = newest_valid(folder / "checkpoints") or point
-    elif line.command == "fit" and point:
-        point = resume_point(point)
+    elif line.command == "fit" and point and point.name == LAST:
+        point = newest_valid(point.parent) or point
     if point is None:
         return None
     line.flags.append(f"--ckpt_path={point}")
@@ -152,7 +146,7 @@ def _check(built: Objects, config: Namespace, point: Path | None) -> None:
     """What can be wrong is found before anything is written."""
     model, data = built.model, built.datamodule
     check_accelerator(config.trainer.accelerator)
-    check_loss(model.loss.loss, data.source.regression)
+    check_loss(model.loss.loss, data.source.regression, data.num_classes)
     check_net(model.net, data.in_shape, data.num_classes)
     _, schedulers = model.optimizers_for(Plan(total_steps=1000, max_epochs=10))
     plateau = any(isinstance(s["scheduler"], ReduceLROnPlateau) for s in schedulers)
@@ -175,7 +169,6 @@ def _run_of(
     given, model, data = built.trainer_arguments, built.model, built.datamodule
     validates = given.limit_val_batches != 0 and data.has_validation
     plugins = plugins_of(given.plugins, given.strategy)
-    stop.requeue_at = requeue_signal(plugins)
     kept: list[ModelCheckpoint] = []
     keeps = not (given.barebones or given.enable_checkpointing is False)
     if line.command == "fit" and folder and keeps:

@@ -164,6 +164,8 @@ class LazyLoader(DataLoader[XY]):
         return state["batch"] if inside else 0
 
     def state_dict(self) -> dict[str, int]:
+        if not isinstance(self.sampler, EpochSampler):  # Lightning's, for --overfit_batches
+            return {}
         return {
             "epoch": self.sampler.epoch,
             "batch": self.batch,

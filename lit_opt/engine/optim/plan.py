@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
+from lightning.pytorch.plugins.precision import MixedPrecision
 
 
 class Plan(NamedTuple):
@@ -11,7 +12,7 @@ class Plan(NamedTuple):
     `total_steps`: optimizer steps in all, infinite where the training has no end.
     `max_epochs`: epochs in all; -1 where only steps or time end the training.
     `validate_every`: epochs from one validation to the next.
-    `may_fuse`: whether a fused optimizer may be used; with a GradScaler it refuses clipping.
+    `may_fuse`: whether a fused optimizer may be used; in mixed precision it refuses clipping.
     """
 
     total_steps: float
@@ -26,8 +27,13 @@ def plan_of(trainer: pl.Trainer) -> Plan:
         _optimizer_steps(trainer),
         trainer.max_epochs or -1,
         trainer.check_val_every_n_epoch or 1,
-        trainer.scaler is None,
+        trainer.scaler is None and not _clips_mixed(trainer),
     )
+
+
+def _clips_mixed(trainer: Any) -> bool:
+    mixed = isinstance(trainer.precision_plugin, MixedPrecision)
+    return mixed and bool(trainer.gradient_clip_val)
 
 
 def _optimizer_steps(trainer: Any) -> float:

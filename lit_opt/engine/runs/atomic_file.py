@@ -3,7 +3,7 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -15,28 +15,34 @@ from lit_opt.engine.errors import RunError
 def atomic_write(path: Path, previous: Path | None = None) -> Iterator[IO[bytes]]:
     """A hidden file beside `path` to write to, which takes its name once it is on the disk.
 
-    Args:
-        path: What to write; its folder is made.
-        previous: The name that the file now at `path` gets, once the new one has taken its place.
+    Its folder is made. The file now at `path` gets the name `previous`, if there is one, once the
+    new one has taken its place.
 
     Raises:
         RunError: if it can't be written; `path` and `previous` are then as they were.
     """
-    new = _hidden(path)
+    new, old = (file.with_name(f".{file.name}.tmp") for file in (path, previous or path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with new.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        _swap(new, path, previous)
+        # From here on one of `path` and `previous` is whole, even if the old `path` was not.
+        keep = previous if path.exists() else None
+        if keep:
+            _link(path, old)
+        new.replace(path)
+        if keep:
+            old.replace(keep)
+        _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch's zip writer raises RuntimeErrors
         raise RunError(
             f"can't write '{path}': {reason(error)}\n"
             "the files that were there are as they were; free space, or set --default_root_dir"
         ) from error
     finally:
-        remove([new, _hidden(previous or path)])
+        remove(new, old)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -44,20 +50,14 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
-def _swap(new: Path, path: Path, previous: Path | None) -> None:
-    """At every moment one of `path` and `previous` is whole, even if the old `path` was not."""
-    keep = previous if path.exists() else None
-    if keep:
-        _link(path, _hidden(keep))
-    new.replace(path)
-    if keep:
-        _hidden(keep).replace(keep)
-    with contextlib.suppress(OSError):  # not every file system can
-        folder = os.open(path.parent, os.O_RDONLY)
+def _sync_folder(folder: Path) -> None:
+    """The new names survive a power cut, too, where the file system can do that."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            os.fsync(handle)
         finally:
-            os.close(folder)
+            os.close(handle)
 
 
 def _link(path: Path, name: Path) -> None:
@@ -69,16 +69,7 @@ def _link(path: Path, name: Path) -> None:
         shutil.copyfile(path, name)
 
 
-def _hidden(path: Path) -> Path:
-    return path.with_name(f".{path.name}.tmp")
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Removes what processes that were killed while they wrote have left in `folder`."""
-    remove(folder.glob(".*.tmp"))
-
-
-def remove(paths: Iterable[Path]) -> None:
+def remove(*paths: Path) -> None:
     for path in paths:
         with contextlib.suppress(OSError):
             path.unlink()

@@ -1,4 +1,4 @@
-"""Checkpoint files: written whole or not at all, verified before they are loaded."""
+"""Checkpoint files: written whole or not at all, verified when loaded; the best and last stay."""
 
 import re
 import sys
@@ -6,8 +6,11 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.fabric.plugins import CheckpointIO, TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.utilities import rank_zero_only
 
 from lit_opt.engine.errors import UserError
@@ -23,11 +26,9 @@ class SafeCheckpointIO(TorchCheckpointIO):
     if it is killed with `$TMPDIR` on another file system.
     """
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
-    ) -> None:
+    def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
         """Raises `RunError` if the file can't be written."""
-        if _is_remote(path) or storage_options is not None:
+        if "://" in str(path):  # a remote file is left to Lightning
             return super().save_checkpoint(checkpoint, path, storage_options)
         path = Path(path)
         previous = path.with_name(PREVIOUS) if path.name == LAST else None
@@ -35,19 +36,20 @@ class SafeCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, file)
 
     def load_checkpoint(
-        self,
-        path: str | Path,
-        map_location: Any = "cpu",
-        weights_only: bool | None = True,
-    ) -> dict[str, Any]:
+        self, path: Any, map_location: Any = "cpu", weights_only: Any = True
+    ) -> Any:
         """Raises `UserError` if the file is damaged. Never runs code: `weights_only` stays True."""
-        if _is_remote(path):
-            return super().load_checkpoint(path, map_location, weights_only=True)
         return load(Path(path), map_location=map_location)
 
 
-def _is_remote(path: str | Path) -> bool:
-    return "://" in str(path)
+def use_safe_io(strategy: Strategy, plugins: list[Any]) -> None:
+    """Writes checkpoints by `SafeCheckpointIO`, unless the user or the strategy has another way.
+
+    A TPU's strategy, for one, has; so it is set in the strategy that the Trainer has chosen.
+    """
+    chosen = any(isinstance(plugin, CheckpointIO) for plugin in plugins)
+    if not chosen and type(strategy.checkpoint_io) is TorchCheckpointIO:
+        strategy.checkpoint_io = SafeCheckpointIO()
 
 
 def load(path: Path, **options: Any) -> dict[str, Any]:
@@ -56,8 +58,7 @@ def load(path: Path, **options: Any) -> dict[str, Any]:
     Raises:
         UserError: naming what is wrong with the file.
     """
-    wrong = fault(path)
-    if wrong:
+    if wrong := fault(path):
         raise UserError(f"'{path}' can't be used as a checkpoint: {wrong}")
     content: dict[str, Any] = torch.load(path, weights_only=True, **options)
     return content
@@ -78,8 +79,7 @@ def fault(path: Path) -> str | None:
     except OSError as error:
         return f"it can't be read: {reason(error)}"
     except Exception as error:  # flipped bits can raise anything
-        code = re.search(r"GLOBAL (\S+)", str(error))
-        if code:
+        if code := re.search(r"GLOBAL (\S+)", str(error)):
             return f"it names a class or function ({code[1]}); only plain values are loaded"
         return f"it is damaged: {reason(error)}"
     if not isinstance(content, dict) or "pytorch-lightning_version" not in content:
@@ -95,25 +95,90 @@ def newest_valid(folder: Path) -> Path | None:
     Raises:
         UserError: if none of them can be used.
     """
-    paths = [folder / LAST, folder / PREVIOUS]
-    if not any(path.exists() for path in paths):
+    last, previous = folder / LAST, folder / PREVIOUS
+    if not last.exists() and not previous.exists():
         return None
-    faults: list[str] = []
-    for path in paths:
-        wrong = fault(path)
-        if wrong is None:
-            for line in faults:
-                warn(f"{line}; continuing from {path.name}")
-            return path
-        faults.append(f"'{path}': {wrong}")
-    raise UserError("no checkpoint to continue from\n" + "\n".join(faults))
-
-
-def resume_point(path: Path) -> Path:
-    """`path`; for a `last.ckpt` the newest valid one of its run."""
-    return (newest_valid(path.parent) if path.name == LAST else None) or path
+    if not (wrong := fault(last)):
+        return last
+    told = f"'{last}': {wrong}"
+    if wrong := fault(previous):
+        raise UserError(f"no checkpoint to continue from\n{told}\n'{previous}': {wrong}")
+    warn(f"{told}; continuing from {PREVIOUS}")
+    return previous
 
 
 @rank_zero_only
 def warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr)
+
+
+# ---- which checkpoints a run keeps: the best by the monitored metric and the last
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """`best.ckpt`; a monitored name that is never logged is found before the first step."""
+
+    state_key = "BestCheckpoint"  # the same whatever is monitored, and not put together every time
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """It saves after validations only."""
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """The best so far goes with a run, moved or not, that is continued in its own folder.
+
+        If it is damaged, gone or the best by another metric, the best is counted anew; so it is in
+        another folder.
+        """
+        state = checkpoint["callbacks"].pop(self.state_key, {})
+        best = Path(str(self.dirpath), "best.ckpt")
+        moves = not trainer.ckpt_path or Path(trainer.ckpt_path).resolve().parent != best.parent
+        if moves or not state.get("best_model_path"):
+            return
+        if wrong := fault(best):
+            warn(f"'{best}' is not kept as the best checkpoint: {wrong}")
+        elif state["monitor"] == self.monitor:
+            self.best_model_path = self.kth_best_model_path = str(best)
+            self.best_model_score = self.kth_value = state["best_model_score"]
+            self.best_k_models = {str(best): state["best_model_score"]}
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking:
+            self._check_monitors(trainer)
+        super().on_validation_end(trainer, pl_module)
+
+
+    def _check_monitors(self, trainer: Any) -> None:
+        """What any callback watches must be measured; the training's metrics are not yet."""
+        for callback in trainer.callbacks:
+            watched = getattr(callback, "monitor", None)
+            if watched and watched not in trainer.callback_metrics and "train" not in watched:
+                flag = "--monitor" if callback is self else f"{type(callback).__name__}'s monitor"
+                names = ", ".join(sorted(trainer.callback_metrics))
+                raise UserError(f"{flag} {watched} is not measured in validation; set {names}")
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """`last.ckpt`; a class of its own, so that its state is told from another's of the user."""
+
+    state_key = "LastCheckpoint"
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """It saves after epochs only."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Its path is always the same; Lightning would warn where the folder is another one."""
+
+
+def checkpoints(folder: Path, monitor: str | None, mode: str = "min") -> list[ModelCheckpoint]:
+    """Callbacks that write `best.ckpt` (first in the list) and `last.ckpt` into `folder`.
+
+    `monitor`, a validation metric, selects the best, the highest one in mode "max"; it is None
+    where nothing is validated: only `last.ckpt` is written.
+    """
+    options: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False}
+    last = LastCheckpoint(filename="last", save_on_train_epoch_end=True, **options)
+    if monitor is None:
+        return [last]
+    options |= {"monitor": monitor, "mode": mode, "auto_insert_metric_name": False}
+    options["save_on_train_epoch_end"] = False  # after a validation, whenever there is one
+    return [BestCheckpoint(filename="best", **options), last]

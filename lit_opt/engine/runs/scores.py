@@ -1,20 +1,96 @@
-"""What a run achieved: the tutorial's two lines and `metrics.json`."""
+"""What a run measured: `metrics.csv` and TensorBoard's events, `metrics.json`, the final lines."""
 
+import csv
+import io
 import json
 import math
+import time
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from lit_opt.engine.runs.atomic_file import write_text
 
 
-def error_line(title: str, metrics: Mapping[str, float]) -> str:
-    """`Test Error: acc 97.2%, avg loss 0.093456`, averages over samples.
+class CSVCurves(Logger):
+    """Writes `folder/metrics.csv`: a row a step, a column a metric, empty where there is no value.
 
-    Args:
-        title: What comes before "Error".
-        metrics: One stage's metrics, named `stage/name`.
+    Lightning's CSVLogger deletes the file of an earlier run and adds a hparams.yaml beside the
+    configuration that is there already.
+    A run that goes on at `step` keeps the rows up to it, as the later ones come again.
     """
+
+    def __init__(self, folder: Path, step: int | None = None) -> None:
+        super().__init__()
+        self.path = folder / "metrics.csv"
+        self.rows: dict[int, dict[str, Any]] = {}
+        self.changed = False
+        self.next_save = 0.0
+        if step is not None and self.path.is_file():
+            with self.path.open(newline="") as file:
+                for row in csv.DictReader(file):
+                    if int(row["step"]) <= step:
+                        self.rows[int(row["step"])] = {k: v for k, v in row.items() if v}
+
+    @property
+    def save_dir(self) -> str:
+        """A ModelCheckpoint of the user's writes to `save_dir/name/version/checkpoints`."""
+        return str(self.path.parent)
+
+    name = version = ""
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """They are in config.yaml."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        step = step or 0
+        self.rows.setdefault(step, {"step": step}).update(metrics)
+        self.changed = True
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Rewrites the file, as columns may have come; takes a twentieth of the time at most."""
+        if not self.changed or time.monotonic() < self.next_save:
+            return
+        began = time.monotonic()
+        columns = list(dict.fromkeys(key for row in self.rows.values() for key in row))
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns)
+        writer.writeheader()
+        writer.writerows(self.rows[step] for step in sorted(self.rows))
+        write_text(self.path, text.getvalue())
+        self.changed = False
+        self.next_save = began + 20 * (time.monotonic() - began)
+
+    def finalize(self, status: str) -> None:
+        """Also when a checkpoint is saved, with which a resume takes the rows up."""
+        self.next_save = 0.0
+        self.save()
+
+
+class Events(TensorBoardLogger):
+    """TensorBoard events in the run folder, without a hparams.yaml beside config.yaml."""
+
+    @rank_zero_only
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        self.experiment.flush()
+
+
+def tensorboard(folder: Path, step: int | None = None) -> list[Logger]:
+    """A logger, if tensorboard is installed; what was logged after `step` is shown no more."""
+    if find_spec("tensorboard") is None:
+        return []
+    purge = None if step is None else step + 1
+    return [Events(folder, name="", version="", default_hp_metric=False, purge_step=purge)]
+
+
+def error_line(title: str, metrics: Mapping[str, float]) -> str:
+    """`Test Error: acc 97.2%, avg loss 0.093456`: averages over samples, named `test/acc`."""
     scores = {name.split("/", 1)[-1]: value for name, value in metrics.items()}
     loss = scores.pop("loss", None)
     parts = [f"{n} {100 * v:.1f}%" if n == "acc" else f"{n} {v:.4f}" for n, v in scores.items()]

@@ -1,5 +1,7 @@
 """A net that does not fit the data fails before the first step."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -8,11 +10,22 @@ from lit_opt.engine.errors import UserError
 LOSSES_OF_CLASSES = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
 
 
-def check_loss(loss: object, regression: bool) -> None:
-    """Raises `UserError` if the loss compares classes and the data has targets."""
+def check_loss(loss: Any, regression: bool, num_classes: int) -> None:
+    """Raises `UserError` if a loss of torch.nn is not for the data, or refuses its arguments.
+
+    Args:
+        loss: What `OnLogits` holds.
+        regression: Whether the data has targets, not classes.
+        num_classes: Outputs of the net, C or K.
+    """
+    name = type(loss).__name__
     if regression and isinstance(loss, LOSSES_OF_CLASSES):
-        name = type(loss).__name__
         raise UserError(f"the data has targets, not classes as {name} needs; set --loss MSELoss")
+    if isinstance(loss, nn.CrossEntropyLoss) and not regression:
+        try:
+            loss(torch.zeros(1, num_classes), torch.zeros(1, dtype=torch.int64))
+        except (RuntimeError, ValueError) as error:
+            raise UserError(f"--loss {name}: {str(error).splitlines()[0]}") from error
 
 
 def check_net(net: nn.Module, in_shape: tuple[int, ...], num_classes: int) -> None:

@@ -1,5 +1,6 @@
 """Steps in groups are the same steps."""
 
+from functools import partialmethod
 from types import SimpleNamespace
 
 import lightning.pytorch as pl
@@ -16,7 +17,8 @@ from lit_opt.module import LitModule
 from lit_opt.sources import Digits
 
 STEP = {"optimizer": "AdamW", "scheduler": "OneCycleLR", "warmup": 0.1}
-EPOCH = {"optimizer": "SGD", "scheduler": {"name": "StepLR", "step_size": 1, "gamma": 0.5}}
+HALVED = {"optimizer": "SGD", "scheduler": {"name": "StepLR", "step_size": 1, "gamma": 0.5}}
+EPOCH = {"hparams": HALVED, "max_epochs": 3}
 
 
 class Watch(pl.Callback):
@@ -40,10 +42,6 @@ class Watch(pl.Callback):
 
 
 class Curves(DummyLogger):
-    def __init__(self):
-        super().__init__()
-        self.rows = []
-
     def log_metrics(self, metrics, step):
         self.rows.append((step, sorted(metrics.items())))
 
@@ -56,6 +54,7 @@ def fit(quiet_trainer):
         torch.manual_seed(0)
         model = cls(MLP((1, 8, 8), hidden=(32,), dropout=0.3), **hparams)
         watch, curves = watch or Watch(), Curves()
+        curves.rows = []
         trainer = quiet_trainer(
             callbacks=[*[StepsPerExecution()] * (k > 1), watch, *callbacks],
             logger=curves,
@@ -78,13 +77,7 @@ def assert_same(a, b, first=0):
 @pytest.mark.parametrize("k", [2, 8, 20])
 @pytest.mark.parametrize(
     "options",
-    [
-        {},
-        {"precision": "bf16-mixed"},
-        {"precision": "bf16-true"},
-        {"hparams": EPOCH, "max_epochs": 3},
-        {"max_steps": 37},
-    ],
+    [{}, {"precision": "bf16-mixed"}, {"precision": "bf16-true"}, EPOCH, {"max_steps": 37}],
     ids=str,
 )
 def test_every_step_is_that_of_the_ordinary_way(fit, k, options):
@@ -100,9 +93,9 @@ def test_every_step_is_that_of_the_ordinary_way(fit, k, options):
 
 @pytest.mark.parametrize("max_steps", [36, 39, 42])  # of groups that end at 29, 37 and 42
 def test_max_steps_ends_inside_a_group(fit, max_steps):
-    one, many = fit(1, max_steps=max_steps), fit(8, max_steps=max_steps)
+    many = fit(8, max_steps=max_steps)
     assert many.trainer.global_step == max_steps
-    assert_same(one, many)
+    assert_same(fit(1, max_steps=max_steps), many)
 
 
 @pytest.mark.parametrize("step", [29, 42])
@@ -134,25 +127,16 @@ def test_a_resume_with_other_groups_is_refused(fit, before, after, step, tmp_pat
 GRADIENT_HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
 
 
-class Hooks(pl.Callback):
-    def __init__(self):
-        self.calls = []
-
-
-class Hooked(LitModule):
-    def on_fit_start(self):
-        self.__dict__["calls"] = []
-
-
-for name in GRADIENT_HOOKS:
-    for owner in (Hooks, Hooked):
-        setattr(owner, name, lambda self, *_, name=name: self.calls.append(name))
-
-
 def test_the_hooks_around_the_gradients_are_called_in_every_step(fit):
-    hooks = Hooks()
-    module = fit(4, cls=Hooked, callbacks=[hooks]).model
-    assert hooks.calls == module.calls == [*GRADIENT_HOOKS] * 42
+    calls = []
+
+    def noting(cls):
+        note = lambda self, *_, name: calls.append((cls, name))  # noqa: E731
+        return type("Noting", (cls,), {n: partialmethod(note, name=n) for n in GRADIENT_HOOKS})
+
+    fit(4, cls=noting(LitModule), callbacks=[noting(pl.Callback)()])
+    for cls in (LitModule, pl.Callback):
+        assert [name for by, name in calls if by is cls] == [*GRADIENT_HOOKS] * 42
 
 
 class Logs(LitModule):
@@ -167,13 +151,8 @@ def test_what_a_step_logs_is_averaged_over_all_of_them(fit):
     assert float(logged["logged/loss"]) == pytest.approx(float(logged["train/loss"]))
 
 
-def module_with(hook):
-    return type("Own", (LitModule,), {hook: lambda self, *args, **kwargs: None})
-
-
-class ZeroGrad(pl.Callback):
-    def on_before_zero_grad(self, trainer, pl_module, optimizer):
-        pass
+def having(hook, cls=LitModule):
+    return type("Own", (cls,), {hook: lambda self, *args, **kwargs: None})
 
 
 @pytest.mark.parametrize(
@@ -184,13 +163,13 @@ class ZeroGrad(pl.Callback):
         ({"val_check_interval": 0.5}, "--val_check_interval 0.5"),
         ({"gradient_clip_val": 1.0}, "gradient clipping"),
         ({"callbacks": [EMA()]}, "EMA"),
-        ({"callbacks": [ZeroGrad()]}, "ZeroGrad"),
+        ({"callbacks": [having("on_before_zero_grad", pl.Callback)()]}, "callback Own"),
         ({"callbacks": [pl.callbacks.LearningRateFinder()]}, "LearningRateFinder"),
         ({"hparams": {"scheduler": "ReduceLROnPlateau"}}, "ReduceLROnPlateau"),
         ({"hparams": {"optimizer": "LBFGS"}}, "LBFGS"),
-        ({"cls": module_with("optimizer_step")}, "an optimizer_step of your own"),
-        ({"cls": module_with("on_train_batch_start")}, "the module's on_train_batch_start"),
-        ({"cls": module_with("on_before_zero_grad")}, "the module's on_before_zero_grad"),
+        ({"cls": having("optimizer_step")}, "an optimizer_step of your own"),
+        ({"cls": having("on_train_batch_start")}, "the module's on_train_batch_start"),
+        ({"cls": having("on_before_zero_grad")}, "the module's on_before_zero_grad"),
     ],
     ids=str,
 )

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.fabric.plugins import TorchCheckpointIO
 
 from lit_opt.engine.errors import RunError, UserError
-from lit_opt.engine.runs.checkpoint_file import SafeCheckpointIO, fault, newest_valid
+from lit_opt.engine.runs.checkpoint_file import SafeCheckpointIO, fault, newest_valid, use_safe_io
 
 IO = SafeCheckpointIO()
 LAST, PREVIOUS = Path("run/last.ckpt"), Path("run/previous.ckpt")
@@ -125,17 +125,6 @@ def test_a_tensor_that_torch_would_leave_unread_is_found():
     assert "changed" in str(fault(LAST))
 
 
-def test_remote_files_are_lightnings_but_without_code(monkeypatch):
-    seen = {}
-    monkeypatch.setattr(
-        TorchCheckpointIO,
-        "load_checkpoint",
-        lambda self, path, map_location, weights_only: seen.update(path=path, safe=weights_only),
-    )
-    IO.load_checkpoint("http://host/a.ckpt", weights_only=False)
-    assert seen == {"path": "http://host/a.ckpt", "safe": True}
-
-
 def test_the_newest_valid_one_is_found_and_each_skipped_one_told(capsys):
     folder = LAST.parent
     assert newest_valid(folder) is None
@@ -172,3 +161,31 @@ def test_a_full_disk_leaves_the_earlier_files_as_they_were(space):
     assert names(Path("run")) == ["last.ckpt", "previous.ckpt"]
     assert equal(IO.load_checkpoint(LAST), state(1))
     assert equal(IO.load_checkpoint(PREVIOUS), state(0))
+
+
+@pytest.mark.parametrize("strategy", ["auto", "ddp"])
+@pytest.mark.parametrize(
+    ("plugins", "kind"), [([], SafeCheckpointIO), ([TorchCheckpointIO()], TorchCheckpointIO)]
+)
+def test_the_users_own_checkpoint_plugin_wins(quiet_trainer, plugins, strategy, kind):
+    trainer = quiet_trainer(plugins=plugins, strategy=strategy)
+    use_safe_io(trainer.strategy, plugins)
+    assert type(trainer.strategy.checkpoint_io) is kind
+
+
+# ---- which are kept
+
+
+@pytest.mark.parametrize(("monitor", "choose"), [("val/loss", min), ("val/acc", max)])
+def test_best_is_the_best_by_the_metric_and_last_is_the_last(run, column, monitor, choose):
+    """A checkpoint callback of the user writes beside them."""
+    words = ["--epochs=5", f"--monitor={monitor}", "--lr=0.03", "--name=a"]
+    cli = run(*words, "--callbacks+=ModelCheckpoint")
+    values = [float(value) for value in column(cli.folder / "metrics.csv", monitor)]
+    folder = cli.folder / "checkpoints"
+    epochs = {path.name: torch.load(path, weights_only=True)["epoch"] for path in folder.iterdir()}
+    best = values.index(choose(values))
+    expected = {"best.ckpt": best, "last.ckpt": 4, "previous.ckpt": 3, "epoch=4-step=105.ckpt": 4}
+    assert epochs == expected
+    again = run("validate", f"--ckpt_path={folder}/best.ckpt")
+    assert again.scores["val/loss"] == cli.scores["val/loss"]  # what is reported is the best's

@@ -1,49 +1,134 @@
+"""Which folder a run has; a second process in it is refused, and a crash leaves no lock behind."""
+
+import errno
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from lit_opt.engine.errors import UserError
-from lit_opt.engine.runs.folder import CHOSEN, new_run, probe, run_of
+from lit_opt.engine.runs.folder import CHOSEN, folder_of, locked, probe, run_of
+
+RUN = Path("runs/a")
 
 
-def test_a_named_run_is_refused_a_second_time():
-    assert new_run(Path(), "digits", "a") == Path("runs/a")
-    Path("runs/a").mkdir(parents=True)
+def test_a_named_run_is_refused_a_second_time_but_processes_of_lightning_share_it(monkeypatch):
+    assert folder_of(Path(), "digits", "a") == RUN
+    RUN.mkdir(parents=True)
     with pytest.raises(UserError, match="--name"):
-        new_run(Path(), "digits", "a")
+        folder_of(Path(), "digits", "a")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert folder_of(Path(), "digits", "a") == RUN
+    monkeypatch.delenv(CHOSEN)
+    with pytest.raises(UserError):
+        folder_of(Path(), "digits", "a")
 
 
 def test_two_unnamed_runs_in_the_same_second_have_two_folders(monkeypatch):
     monkeypatch.setattr("time.strftime", lambda _: "now")
-    first = new_run(Path("out"), "digits")
-    first.mkdir(parents=True)
-    assert (first, new_run(Path("out"), "digits")) == (
-        Path("out/runs/digits-now"),
-        Path("out/runs/digits-now-2"),
-    )
-
-
-def test_processes_that_lightning_starts_share_the_folder(monkeypatch):
-    first = new_run(Path(), "digits", "a")
-    first.mkdir(parents=True)
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    assert new_run(Path(), "digits", "a") == first
-    monkeypatch.delenv(CHOSEN)
-    with pytest.raises(UserError):
-        new_run(Path(), "digits", "a")
+    for name in ("digits-now", "digits-now-2"):
+        folder = folder_of(Path("out"), "digits")
+        assert folder == Path("out/runs", name)
+        folder.mkdir(parents=True)
 
 
 def test_the_run_of_a_checkpoint(tmp_path):
-    assert run_of(Path("runs/a/checkpoints/best.ckpt")) == tmp_path / "runs/a"
+    assert run_of(RUN / "checkpoints/best.ckpt") == tmp_path / RUN
     assert run_of(Path("moved.ckpt")) == tmp_path
 
 
 def test_what_is_in_a_runs_way_goes_or_gets_another_name():
     """Under SLURM Lightning would start from an `hpc_ckpt_1.ckpt` that it finds in the folder."""
-    folder = Path("runs/a/checkpoints")
-    folder.mkdir(parents=True)
-    for path in (folder / ".last.ckpt.tmp", folder.parent / "hpc_ckpt_1.ckpt"):
-        path.touch()
-    probe(folder.parent, 1)
-    left = {path.name for path in folder.parent.rglob("*")}
-    assert left == {"checkpoints", "unused_hpc_1.ckpt"}
+    (RUN / "checkpoints").mkdir(parents=True)
+    for name in ("checkpoints/.last.ckpt.tmp", "hpc_ckpt_1.ckpt"):
+        (RUN / name).touch()
+    probe(RUN, 1)
+    assert {path.name for path in RUN.rglob("*")} == {"checkpoints", "unused_hpc_1.ckpt"}
+
+
+# ---- the lock
+
+HOLD = """
+    import os, sys, time
+    from pathlib import Path
+    sys.path.insert(0, {root!r})
+    from lit_opt.engine.runs.folder import locked
+    with locked(Path("runs/a")):
+        if worker := os.fork():
+            print(worker, flush=True)
+        time.sleep(60)
+"""
+
+
+@contextmanager
+def other_process() -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A process that holds the lock, and the worker that it has forked."""
+    command = [sys.executable, "-c", textwrap.dedent(HOLD).format(root=str(ROOT))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        worker = int(process.stdout.readline())
+        try:
+            yield process, worker
+        finally:
+            process.kill()
+            os.kill(worker, signal.SIGKILL)
+
+
+def test_a_killed_process_leaves_no_lock_even_if_a_worker_outlives_it():
+    with other_process() as (process, worker):
+        process.kill()
+        process.wait()
+        with locked(RUN):
+            assert (RUN / ".lock").read_text().startswith(f"process {os.getpid()} on ")
+        os.kill(worker, 0)  # it lives
+
+
+def test_the_lock_is_gone_after_the_run_well_or_not():
+    with locked(RUN):
+        assert RUN.is_dir()
+    assert not RUN.exists()  # as it was left without files
+    with pytest.raises(ValueError, match="out of luck"), locked(RUN):
+        (RUN / "config.yaml").touch()
+        raise ValueError("out of luck")
+    with locked(RUN):
+        pass
+    assert (RUN / "config.yaml").exists()
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_warned_of_once(monkeypatch, capsys, code):
+    def lockf(file: object, operation: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "lockf", lockf)
+    with locked(RUN):
+        (RUN / "config.yaml").touch()
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: 'runs/a' can't be locked ({os.strerror(code)})")
+
+
+def test_a_folder_that_cannot_be_written_is_left_to_others():
+    Path("runs").touch()
+    with locked(RUN):
+        pass
+
+
+def test_a_fit_into_the_folder_of_another_is_refused_and_told_who_is_there(run, fails):
+    folder = run("--epochs=1", "--name=a", "--no_test").folder
+    before = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file() and p.name != ".lock"}
+    with other_process() as (process, _):
+        error = fails("--resume", "--name=a", "--epochs=2", "--lr=0.5")
+    assert error.startswith(f"error: process {process.pid} on ")
+    assert "'runs/a'" in error
+    assert len(error.splitlines()) == 2
+    after = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file() and p.name != ".lock"}
+    assert after == before
+    run("--resume", "--name=a", "--epochs=2", "--no_test")  # the refused one holds nothing

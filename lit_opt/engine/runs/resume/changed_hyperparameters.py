@@ -32,11 +32,9 @@ class ChangedHyperparameters(Callback):
     """
 
     state_key = "NewHyperparametersWin"
-
-    def __init__(self) -> None:
-        self._old: Mapping[str, Any] = {}  # hyperparameters of the checkpoint
-        self._old_plan: float | None = None  # optimizer steps in all
-        self._plan: float = 0
+    _old: Mapping[str, Any] = {}  # hyperparameters of the checkpoint
+    _old_plan: float | None = None  # optimizer steps in all
+    _plan: float = 0
 
     def state_dict(self) -> dict[str, Any]:
         return {"plan": self._plan}
@@ -57,7 +55,7 @@ class ChangedHyperparameters(Callback):
         if kinds[0] != kinds[1]:
             checkpoint["lr_schedulers"] = []
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self._plan = plan_of(trainer).total_steps
         old, self._old = self._old, {}
         if not old:
@@ -71,8 +69,11 @@ class ChangedHyperparameters(Callback):
         if longer or changes.keys() & OF_SCHEDULE:
             cycles = {_class(hp, "scheduler") for hp in (old, new)} & {OneCycleLR, CyclicLR}
             _replay_schedule(trainer, pl_module, RATES | CYCLED if cycles else RATES)
-            if "lr" not in changes:
-                _keep_changed_lr(trainer)
+            if "lr" not in changes:  # a change by `ChangeHyperparameters` outlives a new schedule
+                schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+                for callback in trainer.callbacks:
+                    factor = getattr(callback, "lr_factor", 1.0)
+                    scale_lr(trainer.optimizers[0], schedulers, factor)
         if changes:
             told = [f"{k} {before} -> {after}" for k, (before, after) in sorted(changes.items())]
             trainer.print(f"continuing at step {trainer.global_step} with {', '.join(told)}")
@@ -100,19 +101,16 @@ def _changed_arguments(
 def _replay_schedule(trainer: Any, module: Any, keys: set[str]) -> None:
     """Steps new schedulers on a new optimizer up to the current step, then takes their state over.
 
-    Args:
-        trainer: Whose optimizer and schedulers take the state over.
-        module: Builds the new ones.
-        keys: Of the param groups, those that schedulers move.
+    Of the param groups it takes over `keys`, which are those that schedulers move.
     """
     [copy], configs = module.optimizers_for(plan_of(trainer))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # schedulers without optimizer steps
         for config in configs:
             done = trainer.global_step if config["interval"] == "step" else trainer.current_epoch
-            follows_metrics = isinstance(config["scheduler"], ReduceLROnPlateau)  # not kept
-            for _ in range(0 if follows_metrics else done):
-                config["scheduler"].step()
+            if not isinstance(config["scheduler"], ReduceLROnPlateau):  # its metrics are not kept
+                for _ in range(done):
+                    config["scheduler"].step()
     for config, replayed in zip(trainer.lr_scheduler_configs, configs, strict=True):
         config.scheduler.load_state_dict(replayed["scheduler"].state_dict())
     groups = zip(copy.param_groups, trainer.optimizers[0].param_groups, strict=True)
@@ -120,8 +118,13 @@ def _replay_schedule(trainer: Any, module: Any, keys: set[str]) -> None:
         to_group.update({key: from_group[key] for key in keys & from_group.keys()})
 
 
-def _keep_changed_lr(trainer: Any) -> None:
-    """A change of lr by `ChangeHyperparameters` outlives a new schedule, unless --lr is new."""
-    schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
-    for callback in trainer.callbacks:
-        scale_lr(trainer.optimizers[0], schedulers, getattr(callback, "lr_factor", 1.0))
+def changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """`data.batch_size 64 -> 128` for every value that both have and that differs."""
+    found: list[str] = []
+    for key in old.keys() & new.keys():
+        before, after = (list(v) if isinstance(v, tuple) else v for v in (old[key], new[key]))
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found += changes(before, after, f"{prefix}{key}.")
+        elif before != after:
+            found.append(f"{prefix}{key} {before} -> {after}")
+    return sorted(found)

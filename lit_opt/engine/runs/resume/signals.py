@@ -4,7 +4,6 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -13,6 +12,9 @@ from typing import Any, NoReturn
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.plugins import ClusterEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.callbacks import Callback
 
 from lit_opt.engine.errors import Stopped
@@ -25,31 +27,24 @@ class StopOnSignal(Callback):
 
     Gradients that are being accumulated are not in a checkpoint, and Lightning skips the validation
     that is due at the batch it resumes from; so it waits for the optimizer step, or for the
-    validation to begin. A second Ctrl-C ends the process at once.
-
-    Args:
-        path: The checkpoint to write; None to stop without.
-        requeue_at: The signal after which SLURM is to start the job anew; 0 for none.
+    validation to begin. A second Ctrl-C ends the process at once. Without `path` it saves nothing.
     """
 
-    def __init__(self, path: Path | None = None, requeue_at: int = 0) -> None:
+    def __init__(self, path: Path | None = None) -> None:
         self.path = path
-        self.requeue_at = requeue_at
         self.asked = 0  # the signal's number
         self._agreed = 0  # the one that all processes know of
-        self._alone = True
+
+    def setup(self, trainer: Any, *args: Any, **kwargs: Any) -> None:
+        self._trainer = trainer
 
     # ---- what a signal does ----
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._trainer: Any = trainer
-        self._alone = trainer.world_size == 1
 
     def _listen(self, answer: Callable[[int, Any], None]) -> None:
         """Until Lightning, whose own answer to SIGTERM exits with 0, restores what was before."""
         if threading.current_thread() is threading.main_thread():
-            for number in filter(None, (signal.SIGTERM, signal.SIGINT, self.requeue_at)):
-                signal.signal(number, answer)
+            signal.signal(signal.SIGTERM, answer)
+            signal.signal(signal.SIGINT, answer)
 
     def _ask(self, number: int, frame: Any) -> None:
         """The answer while something is trained: stop where the run can be resumed from."""
@@ -57,7 +52,7 @@ class StopOnSignal(Callback):
             if sys.stdout.isatty():
                 os.write(1, b"\x1b[?25h\n")  # the progress bar had hidden the cursor
             self._pass_on(signal.SIGKILL)
-            _exit(130)
+            _exit(128 + number)
         self.asked = number
         if number == signal.SIGINT and self._trainer.local_rank == 0:
             os.write(2, b"\nstopping after this step; Ctrl-C again stops at once, unsaved\n")
@@ -65,16 +60,16 @@ class StopOnSignal(Callback):
     def _end_at_once(self, number: int, frame: Any) -> None:
         """The answer where nothing is being trained."""
         if self._trainer.local_rank:
-            os._exit(0)  # see `_leave_saved`
+            os._exit(0)  # see `leave_if_asked`
         self._pass_on(number)
-        self.asked = number
-        text = self._text(f"in {self._trainer.state.stage.value}: there was nothing to save")
+        stage = self._trainer.state.stage.value
+        text = f"{signal.Signals(number).name} in {stage}: there was nothing to save"
         if hasattr(sys, "ps1"):  # a notebook is to live on
-            raise Stopped(text, _code(number))
+            raise Stopped(text, 128 + number)
         with contextlib.suppress(RuntimeError):  # it was about to print
             sys.stdout.flush()
         os.write(2, f"stopped: {text}\n".encode())
-        _exit(_code(number))  # an exception may be lost, or be another's cause
+        _exit(128 + number)  # an exception may be lost, or be another's cause
 
     def _pass_on(self, number: int) -> None:
         if self._trainer.strategy.launcher:
@@ -92,7 +87,7 @@ class StopOnSignal(Callback):
 
     def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
         loop = trainer.fit_loop.epoch_loop
-        if self._alone or loop.batch_idx % AGREE_EVERY == 0:
+        if trainer.world_size == 1 or loop.batch_idx % AGREE_EVERY == 0:
             self._agree()
         if not self._agreed or loop.batch_progress.is_last_batch:
             return
@@ -108,7 +103,7 @@ class StopOnSignal(Callback):
 
     def on_validation_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
         # Several processes may have different numbers of batches, and so can't agree in each.
-        if self._alone and trainer.state.fn == "fit" and not trainer.sanity_checking:
+        if trainer.world_size == 1 and trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._stop_validating()
 
     def on_train_epoch_start(self, *args: Any) -> None:
@@ -116,7 +111,7 @@ class StopOnSignal(Callback):
 
     def _agree(self) -> None:
         self._agreed = self.asked
-        if not self._alone:
+        if self._trainer.world_size > 1:
             strategy = self._trainer.strategy
             asked = torch.tensor(self.asked, device=strategy.root_device)
             self._agreed = int(strategy.reduce(asked, reduce_op="max"))
@@ -126,8 +121,20 @@ class StopOnSignal(Callback):
     def leave_if_asked(self) -> None:
         """For the time after the training, whose end is in `last.ckpt`."""
         self._agree()
-        if self._agreed:
-            self._leave_saved()
+        if not self._agreed:
+            return
+        if self._trainer.local_rank:
+            # At any other status Lightning kills the process that started this one.
+            raise SystemExit(0)
+        saved = f"saved as {self.path}" if self.path and self.path.exists() else "not saved"
+        name = signal.Signals(self._agreed).name
+        text = f"{name} at step {self._trainer.global_step}: {saved}"
+        raise Stopped(text, 128 + self._agreed)
+
+    def _stop(self) -> None:
+        if self.path:
+            self._trainer.save_checkpoint(self.path, weights_only=False)
+        self.leave_if_asked()
 
     def _stop_validating(self) -> None:
         """The validation that is cut short is saved as one that has only begun."""
@@ -141,24 +148,6 @@ class StopOnSignal(Callback):
         progress.current.reset()
         progress.is_last_batch = False
         self._stop()
-
-    def _stop(self) -> NoReturn:
-        if self.path:
-            self._trainer.save_checkpoint(self.path, weights_only=False)
-        self._leave_saved()
-
-    def _leave_saved(self) -> NoReturn:
-        self.asked = self._agreed
-        saved = f"saved as {self.path}" if self.path and self.path.exists() else "not saved"
-        text = self._text(f"at step {self._trainer.global_step}: {saved}")
-        if self._trainer.local_rank:
-            # At any other status Lightning kills the process that started this one.
-            raise SystemExit(0)
-        raise Stopped(text, _code(self.asked))
-
-    def _text(self, text: str) -> str:
-        requeues = self.asked == self.requeue_at and self._trainer.is_global_zero
-        return f"{signal.Signals(self.asked).name} {text}{_requeue() if requeues else ''}"
 
 
 def _validates_next(trainer: Any) -> bool:
@@ -174,10 +163,6 @@ def _validates_next(trainer: Any) -> bool:
     return bool((done + 1) % batches == 0)
 
 
-def _code(number: int) -> int:
-    return 130 if number == signal.SIGINT else 143
-
-
 def _exit(code: int) -> NoReturn:
     """At once; loader workers would tell with a traceback that they miss their process."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch raises an error where one is killed
@@ -186,9 +171,15 @@ def _exit(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _requeue() -> str:
-    try:
-        subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        return f"\nthe job is not requeued: {error}"
-    return "; the job is requeued"
+def plugins_of(given: Any, strategy: Any = "auto") -> list[Any]:
+    """The Trainer's plugins: `given`, which are the user's, and one that requeues no SLURM job.
+
+    Lightning would requeue it at SIGUSR1; a run is continued with `--resume` instead, unless the
+    user gave an environment such as `SLURMEnvironment`, maybe in a strategy object.
+    """
+    plugins = list(given) if isinstance(given, list) else [given] if given else []
+    chosen = getattr(strategy, "cluster_environment", None)
+    chosen = chosen or any(isinstance(plugin, ClusterEnvironment) for plugin in plugins)
+    if not chosen and SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
+        plugins.append(SLURMEnvironment(auto_requeue=False))
+    return plugins

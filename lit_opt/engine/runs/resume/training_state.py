@@ -1,5 +1,6 @@
 """What Lightning leaves out of a checkpoint that is written inside an epoch, or at its end."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -9,6 +10,9 @@ from lightning.pytorch.callbacks import Callback, Timer
 from torchmetrics import Metric
 
 from lit_opt.engine.lightning_private import set_update_count
+from lit_opt.engine.runs.scores import CSVCurves
+
+OURS = "epoch, before its checkpoint"  # an interval at which Lightning moves no scheduler
 
 
 class RunningScores(Callback):
@@ -19,24 +23,22 @@ class RunningScores(Callback):
     """
 
     state_key = "Continue"
-
-    def __init__(self) -> None:
-        self._loaded: dict[str, Any] = {}
+    _loaded: Mapping[str, Any] = {}
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         for logger in trainer.loggers:
-            if hasattr(logger, "flush"):
-                logger.flush()
-        state: dict[str, Any] = {"counts": _counts_of_all(trainer, pl_module), "row": {}}
+            if isinstance(logger, CSVCurves):
+                logger.finalize("saved")
+        row: dict[str, Any] = {}
         progress = trainer.fit_loop.epoch_progress.current
         if progress.processed > progress.completed:  # the epoch's scores are about to be logged
-            state["row"] = {
-                "step": trainer.global_step - 1,
-                "epoch": trainer.current_epoch,
-                **{k: float(v) for k, v in trainer.callback_metrics.items() if "train/" in k},
-            }
-        state["ended_early_at"] = _length_of(trainer) if _ended_early(trainer) else None
-        checkpoint["callbacks"][self.state_key] = state
+            row = {"step": trainer.global_step - 1, "epoch": trainer.current_epoch}
+            row |= {k: float(v) for k, v in trainer.callback_metrics.items() if "train/" in k}
+        checkpoint["callbacks"][self.state_key] = {
+            "counts": _counts_of_all(trainer, pl_module),
+            "row": row,
+            "ended_early_at": _length_of(trainer) if _ended_early(trainer) else None,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._loaded = state_dict
@@ -48,20 +50,43 @@ class RunningScores(Callback):
         progress = trainer.fit_loop.epoch_progress.current
         progress.completed = progress.processed  # Lightning doesn't with --max_steps (PL#19617)
         trainer.should_stop |= state.get("ended_early_at") == _length_of(trainer)
-        for logger in trainer.loggers:
-            if hasattr(logger, "go_on"):
-                logger.go_on(trainer.global_step)
-            if state["row"]:
-                row = dict(state["row"])
-                logger.log_metrics(row, step=row.pop("step"))
+        row = dict(state["row"])
+        for logger in trainer.loggers if row else []:
+            logger.log_metrics({k: v for k, v in row.items() if k != "step"}, step=row["step"])
         if len(state["counts"]) == trainer.world_size:
-            _restore(pl_module, state["counts"][trainer.global_rank])
+            metrics = _train_metrics(pl_module)
+            for name, counts in state["counts"][trainer.global_rank].items():
+                if name in metrics:
+                    _restore(metrics[name], **counts)
 
 
-def _ended_early(trainer: pl.Trainer) -> bool:
+class PlateauBeforeCheckpoint(Callback):
+    """Moves every `ReduceLROnPlateau` that counts epochs, in place of Lightning.
+
+    Lightning moves it after the checkpoint of the epoch is written, and not at all in an epoch that
+    was resumed.
+    """
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        _change_interval(trainer, "epoch", OURS)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+        if progress.is_last_batch or progress.current.ready == trainer.num_training_batches:
+            _change_interval(trainer, OURS, "epoch")
+            trainer.fit_loop.epoch_loop.update_lr_schedulers("epoch", True)
+            _change_interval(trainer, "epoch", OURS)
+
+
+def _change_interval(trainer: pl.Trainer, before: str, after: str) -> None:
+    for config in trainer.lr_scheduler_configs:
+        if config.reduce_on_plateau and config.interval == before:
+            config.interval = after
+
+
+def _ended_early(trainer: Any) -> bool:
     """Whether a callback has ended the run; a Timer that is over ends it again by itself."""
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    left = [c.time_remaining() for c in callbacks if isinstance(c, Timer)]
+    left = [c.time_remaining() for c in trainer.callbacks if isinstance(c, Timer)]
     return trainer.should_stop and not any(s is not None and s <= 0 for s in left)
 
 
@@ -86,10 +111,7 @@ def _counts_of_all(trainer: Any, module: pl.LightningModule) -> list[dict[str, A
     return counts
 
 
-def _restore(module: pl.LightningModule, counts: dict[str, Any]) -> None:
-    for name, metric in _train_metrics(module).items():
-        for key, value in move_data_to_device(counts.get(name, {}), metric.device).items():
-            if key == "updates":
-                set_update_count(metric, value)
-            else:
-                setattr(metric, key, value)
+def _restore(metric: Metric, updates: int, **counts: Any) -> None:
+    set_update_count(metric, updates)
+    for key, value in counts.items():
+        setattr(metric, key, move_data_to_device(value, metric.device))

@@ -9,11 +9,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lit_opt.engine.callbacks import EMA
-from lit_opt.engine.runs.kept_checkpoints import checkpoints
+from lit_opt.engine.runs.checkpoint_file import checkpoints
 from lit_opt.engine.runs.resume.changed_hyperparameters import ChangedHyperparameters
-from lit_opt.engine.runs.resume.plateau import PlateauBeforeCheckpoint
 from lit_opt.engine.runs.resume.signals import StopOnSignal
-from lit_opt.engine.runs.resume.training_state import RunningScores
+from lit_opt.engine.runs.resume.training_state import PlateauBeforeCheckpoint, RunningScores
 
 
 class Regression(pl.LightningModule):

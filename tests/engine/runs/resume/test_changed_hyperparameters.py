@@ -97,10 +97,3 @@ def test_the_learning_rate_finder_is_obeyed_once(run):
     cli = run("fit", "--epochs=20", "--limit_train_batches=3", "--callbacks+=LearningRateFinder")
     found = next(c for c in cli.trainer.callbacks if hasattr(c, "optimal_lr"))
     assert group(cli)["lr"] == pytest.approx(found.optimal_lr.suggestion())
-
-
-def test_the_best_so_far_stays_the_best(run):
-    first = run("--epochs=3", "--name=a")
-    worse = run(LAST, "--epochs=4", "--lr=1", "--optimizer=SGD")
-    assert worse.scores["val/loss"] == first.scores["val/loss"]
-    assert (worse.folder / "checkpoints/best.ckpt").is_file()

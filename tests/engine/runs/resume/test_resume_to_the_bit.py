@@ -23,19 +23,17 @@ BASE = [
 
 
 class At(pl.Callback):
-    """Sends this process a signal after optimizer step `step`, or in the validation after it."""
+    """Sends this process SIGTERM after optimizer step `step`, or in the validation after it."""
 
     step = 0
-    number = signal.SIGTERM
     in_validation = False
 
-    def on_train_batch_end(self, trainer, *args):
-        if trainer.global_step == At.step and not At.in_validation:
-            os.kill(os.getpid(), At.number)
+    def on_train_batch_end(self, trainer, *args, validates=False):
+        if trainer.global_step == At.step and At.in_validation == validates:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def on_validation_batch_end(self, trainer, *args):
-        if trainer.global_step == At.step and At.in_validation:
-            os.kill(os.getpid(), At.number)
+        self.on_train_batch_end(trainer, validates=True)
 
 
 class BreakTest(pl.Callback):
@@ -54,7 +52,8 @@ def go(*words: str) -> int:
     return 0
 
 
-def digest(run: Path = Path("runs/x")) -> dict:
+def digest() -> dict:
+    run = Path("runs/x")
     last = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
     best = run / "checkpoints/best.ckpt"
     return {
@@ -74,18 +73,6 @@ def uninterrupted(words: list[str]) -> dict:
     expected = digest()
     Path("runs").rename("whole")
     return expected
-
-
-def assert_resumes(words: list[str], step: int, in_validation: bool = False) -> None:
-    expected = uninterrupted(words)
-    At.step, At.in_validation, At.number = step, in_validation, signal.SIGTERM
-    stopped = go(*words, f"--callbacks+={__name__}.At")
-    assert stopped == 143
-    At.step = -1
-    assert go(*words, f"--callbacks+={__name__}.At") == 0
-    found = digest()
-    for key, value in expected.items():
-        assert found[key] == value, key
 
 
 PLATEAU = ["--scheduler=ReduceLROnPlateau", "--scheduler.patience=0", "--scheduler.threshold=0.9"]
@@ -120,22 +107,22 @@ MORE = [
 ]
 
 
-@pytest.mark.parametrize(("words", "step"), SITUATIONS, ids=str)
-def test_stopped_at_a_step(words, step):
-    assert_resumes(words, step)
+IN_VALIDATION = [([], 42), (HALF, 52), (["--ema=0.99"], 42), (ACCUMULATE, 12)]
+ALL = [(*situation, False) for situation in SITUATIONS]
+ALL += [(*situation, True) for situation in IN_VALIDATION]
+ALL += [pytest.param(*situation, False, marks=pytest.mark.slow) for situation in MORE]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("words", "step"), MORE, ids=str)
-def test_stopped_at_a_step_of_other_runs(words, step):
-    assert_resumes(words, step)
-
-
-@pytest.mark.parametrize(
-    ("words", "step"), [([], 42), (HALF, 52), (["--ema=0.99"], 42), (ACCUMULATE, 12)], ids=str
-)
-def test_stopped_in_a_validation(words, step):
-    assert_resumes(words, step, in_validation=True)
+@pytest.mark.parametrize(("words", "step", "in_validation"), ALL, ids=str)
+def test_a_stopped_run_ends_like_the_uninterrupted_one(words, step, in_validation):
+    expected = uninterrupted(words)
+    At.step, At.in_validation = step, in_validation
+    assert go(*words, f"--callbacks+={__name__}.At") == 143
+    At.step = -1
+    assert go(*words, f"--callbacks+={__name__}.At") == 0
+    found = digest()
+    for key, value in expected.items():
+        assert found[key] == value, key
 
 
 def test_a_run_that_stopped_early_and_died_in_its_test_trains_no_further():
@@ -153,11 +140,12 @@ def test_a_run_that_stopped_early_and_died_in_its_test_trains_no_further():
 
 @pytest.mark.parametrize("words", [["--batch_size=32"], ["--net.hidden=[16]"]])
 def test_a_resume_that_can_not_be_had_changes_nothing(words, capsys):
-    At.step, At.in_validation, At.number = 30, False, signal.SIGTERM
+    At.step, At.in_validation = 30, False
     assert go(f"--callbacks+={__name__}.At") == 143
     before = {path: path.read_bytes() for path in Path("runs/x").rglob("*.[yc]*")}
     assert go(f"--callbacks+={__name__}.At", *words) == 2
     error = capsys.readouterr().err.splitlines()[-2:]
+    assert "inside epoch 2" in error[0] + error[-1] or "do not fit --net" in error[-1]
     assert "--batch_size 64; now it is 32" in error[0] or "do not fit --net" in error[-1]
     assert {path: path.read_bytes() for path in Path("runs/x").rglob("*.[yc]*")} == before
     At.step = -1
