@@ -1,3 +1,4 @@
+from collections import defaultdict
 from types import SimpleNamespace
 
 import lightning.pytorch as pl
@@ -16,7 +17,7 @@ def memory() -> Memory:
     return Memory(train=images(50), test=images(13, seed=1))
 
 
-def prepared(stage="fit", *sources, **options) -> ImageData:
+def prepared(stage, *sources, **options) -> ImageData:
     dm = ImageData(*sources, **options)
     dm.setup(stage)
     return dm
@@ -32,26 +33,18 @@ def same(a, b) -> bool:
 
 
 class Spy(pl.LightningModule):
-    """Records the batches of every loop."""
+    """Records the batches of every loop by the name of its stage."""
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(()))
-        self.seen: dict[str, list] = {"train": [], "val": [], "test": [], "predict": []}
+        self.seen: dict[str, list] = defaultdict(list)
 
-    def training_step(self, batch):
-        self.seen["train"].append(batch)
+    def step(self, batch):
+        self.seen[self.trainer.state.stage.value].append(batch)
         return self.weight * batch[0].mean()
 
-    def validation_step(self, batch):
-        self.seen["val"].append(batch)
-
-    def test_step(self, batch):
-        self.seen["test"].append(batch)
-
-    def predict_step(self, batch):
-        self.seen["predict"].append(batch)
-        return batch[1]
+    training_step = validation_step = test_step = predict_step = step
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1)
@@ -63,16 +56,24 @@ def fit(quiet_trainer):
 
     def fit(dm, **options):
         spy = Spy()
-        quiet_trainer(**{"max_epochs": 1} | options).fit(spy, dm)
+        quiet_trainer(**options).fit(spy, dm)
         return spy.seen
 
     return fit
 
 
-def test_default_is_the_embedded_digits():
-    dm = prepared()
-    assert (dm.in_shape, dm.num_classes, dm.class_names) == ((1, 8, 8), 10, list("0123456789"))
-    assert len(dm.train_dataloader().dataset) + len(dm.val_dataloader().dataset) == 1438
+@pytest.mark.parametrize(
+    ("sources", "known"),
+    [
+        ([], ((1, 8, 8), 10, list("0123456789"))),
+        ([Memory(train=images(50))], ((2, 4, 5), 3, ["0", "1", "2"])),
+        ([Diabetes()], ((10,), 1, None)),
+    ],
+    ids=["default: digits", "images", "table"],
+)
+def test_what_a_source_doesnt_state_comes_from_its_training_set(sources, known):
+    dm = ImageData(*sources)
+    assert (dm.in_shape, dm.num_classes, dm.class_names) == known
 
 
 def test_val_is_cut_from_train_and_test_stays_untouched(memory):
@@ -106,32 +107,22 @@ def test_own_validation_split_is_used(memory):
     assert len(dm.train_dataloader().dataset) == 50
 
 
-def test_what_isnt_stated_comes_from_the_training_set(memory):
-    dm = ImageData(memory)
-    assert (dm.in_shape, dm.num_classes, dm.class_names) == ((2, 4, 5), 3, ["0", "1", "2"])
-    dm = ImageData(Diabetes())
-    assert (dm.in_shape, dm.num_classes, dm.class_names) == ((10,), 1, None)
-
-
 @pytest.mark.parametrize("source", [Diabetes(), Memory(train=images(50))], ids=["table", "images"])
 def test_normalised_training_split_has_mean_0_std_1(source):
     dm = prepared("fit", source)
     x, y = dm.on_after_batch_transfer(rows(dm.train_dataloader()), 0)
     assert x.dtype == torch.float32
     assert (y.dtype, y.ndim) == ((torch.float32, 2) if source.regression else (torch.int64, 1))
-    columns = x.transpose(0, 1).flatten(1)
-    torch.testing.assert_close(columns.mean(1), torch.zeros(len(columns)), atol=1e-4, rtol=0)
-    std = columns.std(1, correction=0)
-    torch.testing.assert_close(std, torch.ones(len(columns)), atol=1e-4, rtol=0)
+    std, mean = torch.std_mean(x.transpose(0, 1).flatten(1), 1, correction=0)
+    assert mean.abs().max() < 1e-4
+    assert (std - 1).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("stage", ["validate", "test", "predict"])
 def test_every_stage_normalises_alike(memory, stage):
-    batches = [
-        prepared(name, memory).on_after_batch_transfer(memory.splits["test"], 0)
-        for name in ("fit", stage)
-    ]
-    assert same(*batches)
+    fitted, other = prepared("fit", memory), prepared(stage, memory)
+    test = memory.splits["test"]
+    assert same(fitted.on_after_batch_transfer(test, 0), other.on_after_batch_transfer(test, 0))
 
 
 def test_trainer_runs_every_loop(memory, quiet_trainer):
@@ -156,7 +147,7 @@ def test_augmentation_only_in_training(memory, fit):
     torch.testing.assert_close(y.sum(1), torch.ones(40))
     unaugmented = prepared("fit", memory, val_fraction=0.2)
     val = rows(unaugmented.val_dataloader())
-    assert same(seen["val"][-1], unaugmented.on_after_batch_transfer(val, 0))
+    assert same(seen["validate"][-1], unaugmented.on_after_batch_transfer(val, 0))
 
 
 @pytest.mark.parametrize(
@@ -164,16 +155,7 @@ def test_augmentation_only_in_training(memory, fit):
 )
 def test_batches_have_the_precision_of_the_net(memory, fit, precision, dtype):
     seen = fit(ImageData(memory), precision=precision)
-    assert seen["train"][0][0].dtype == seen["val"][0][0].dtype == dtype
-
-
-def test_without_validation(memory, fit):
-    dm = ImageData(memory, val_fraction=0.0)
-    assert not dm.has_validation
-    with pytest.warns(UserWarning, match="Total length of `list` across ranks is zero"):
-        seen = fit(dm)
-    assert sum(len(x) for x, _ in seen["train"]) == 50
-    assert seen["val"] == []
+    assert seen["train"][0][0].dtype == seen["validate"][0][0].dtype == dtype
 
 
 def test_overfit_batches_repeats_the_same_samples(memory, fit):
@@ -184,16 +166,16 @@ def test_overfit_batches_repeats_the_same_samples(memory, fit):
 
 def test_shares_of_ranks(memory):
     dm = prepared("test", memory, val_fraction=0.1)
-    sizes = []
-    for rank in (0, 1):
-        strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    for rank, sizes in enumerate([(22, 7), (22, 6)]):
         dm.trainer = SimpleNamespace(world_size=2, global_rank=rank, strategy=strategy)
-        sizes.append((len(dm.train_dataloader().sampler), len(dm.test_dataloader().sampler)))
-    assert sizes == [(22, 7), (22, 6)]
+        loaders = dm.train_dataloader(), dm.test_dataloader()
+        assert tuple(len(loader.sampler) for loader in loaders) == sizes
 
 
 def test_batch_size_may_change_between_epochs(memory):
     dm = prepared("fit", memory, batch_size=10, val_fraction=0.0)
+    assert not dm.has_validation
     assert len(dm.train_dataloader()) == 5
     dm.batch_size = 25
     assert len(dm.train_dataloader()) == 2
@@ -213,19 +195,19 @@ def test_files_are_fetched_once_and_read_once(memory):
     assert dm.about() == "Memory, 45 training and 5 validation samples"
 
 
-def test_hparams_are_plain_values(memory):
-    dm = ImageData(memory, batch_size=7)
-    assert dm.hparams["batch_size"] == 7
-    assert "dataset" not in dm.hparams
-    assert all(isinstance(value, str | int | float | bool) for value in dm.hparams.values())
+def test_a_source_that_is_an_object_is_no_hyperparameter(memory):
+    hparams = ImageData(memory, batch_size=7).hparams
+    assert hparams["batch_size"] == 7
+    assert "dataset" not in hparams
+    assert all(isinstance(value, str | int | float | bool) for value in hparams.values())
 
 
 def test_under_the_cli(tmp_path, monkeypatch):
     monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     words = "--data.dataset ImageFolder --data.dataset.image_size 64"
     monkeypatch.setattr("sys.argv", ["train.py", *words.split()])
-    options = {"run": False, "save_config_callback": None, "seed_everything_default": False}
-    cli = LightningCLI(Spy, ImageData, trainer_defaults={"logger": False}, **options)
+    options = {"run": False, "save_config_callback": None, "trainer_defaults": {"logger": False}}
+    cli = LightningCLI(Spy, ImageData, seed_everything_default=False, **options)
     assert cli.datamodule.in_shape == (3, 64, 64)
     dataset = cli.datamodule.hparams["dataset"]
     assert dataset["class_path"].endswith(".ImageFolder")
@@ -241,7 +223,7 @@ def test_splits_share_one_copy_on_the_gpu_if_it_fits(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * size - 2, 0))
     assert data._on_gpu(data.splits["train"], device) is data.splits["train"]
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * size, 0))
-    train, val = (data._on_gpu(data.splits[split], device) for split in ("train", "val"))
+    train, val = (data._on_gpu(split, device) for split in data.splits.values())
     assert train.x.device == train.y.device == train.rows.device == device
     assert train.x is val.x
     assert (len(train), len(val)) == (1294, 144)

@@ -1,45 +1,24 @@
 """All forms of an option give the same configuration."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 import yaml
 
-from lit_opt.engine.cli.arguments import dump, expand_class, expand_spec
-from lit_opt.engine.cli.command_line import CommandLine
-from lit_opt.engine.errors import UserError
-from train import program
-
-OPTIONS = CommandLine(program, []).options
+from lit_opt.engine.cli.arguments import dump
 
 
-@pytest.mark.parametrize(
-    ("option", "name", "path"),
-    [
-        ("model.loss", "nll", "torch.nn.NLLLoss"),
-        ("model.loss", "NLLLoss", "torch.nn.NLLLoss"),
-        ("model.loss", "mse", "torch.nn.MSELoss"),
-        ("model.loss", "cross_entropy", "torch.nn.CrossEntropyLoss"),
-        ("model.loss", "lit_opt.losses.my_cross_entropy", "lit_opt.losses.my_cross_entropy"),
-        ("model.net", "resnet9", "lit_opt.models.ResNet9"),
-        ("data.dataset", "fashion_mnist", "lit_opt.sources.FashionMNIST"),
-        ("trainer.callbacks", "EarlyStopping", "lightning.pytorch.callbacks.EarlyStopping"),
-        ("trainer.callbacks", ["half_when_stuck"], None),
-    ],
-)
-def test_class_names(option, name, path):
-    if path is None:
-        with pytest.raises(UserError, match="HalveWhenStuck"):
-            expand_class(option, name, OPTIONS)
-    else:
-        assert expand_class(option, name, OPTIONS) == path
-        assert expand_class(option, {"class_path": name}, OPTIONS)["class_path"] == path
-
-
-def test_specs_of_lightnings_form_are_understood():
-    lightning = {"class_path": "torch.optim.SGD", "init_args": {"momentum": 0.9}}
-    assert expand_spec(lightning) == {"name": "torch.optim.SGD", "momentum": 0.9}
-    assert expand_spec("SGD") == {"name": "SGD"}
+def test_classes_go_by_their_names_in_any_case(parse):
+    config = parse("--loss=cross_entropy", "--net=resnet9", "--dataset=fashion_mnist")
+    paths = [
+        (config["model"]["loss"], "torch.nn.CrossEntropyLoss"),
+        (config["model"]["net"], "lit_opt.models.ResNet9"),
+        (config["data"]["dataset"], "lit_opt.sources.FashionMNIST"),
+        (parse("--dataset=Diabetes", "--loss=mse")["model"]["loss"], "torch.nn.MSELoss"),
+    ]
+    for value, path in paths:
+        assert value["class_path"] == path
 
 
 @pytest.mark.parametrize("value", [0.1, 1e-5, 1e30, [0.9, 0.95], None, True, "1e-5", {"a": "null"}])
@@ -47,41 +26,28 @@ def test_dump_is_read_back_as_the_same_value(value):
     assert yaml.safe_load(dump(value)) == value
 
 
-FORMS = {
-    "short": ["--lr", "0.5", "--epochs", "3", "--batch_size", "32", "--accelerator", "cpu"],
-    "equals": ["--lr=0.5", "--epochs=3", "--batch_size=32", "--accelerator=cpu"],
-    "full": [
-        *("--model.lr", "0.5", "--trainer.max_epochs", "3"),
-        *("--data.batch_size", "32", "--trainer.accelerator", "cpu"),
-    ],
-    "command": ["fit", "--test", "--lr", "0.5", "--epochs=3", "--batch_size=32"]
-    + ["--trainer.accelerator=cpu"],
-}
-GROUPED = """
-model: {lr: 0.5}
-trainer: {max_epochs: 3, accelerator: cpu}
-data: {batch_size: 32}
-"""
-FLAT = "lr: 0.5\nepochs: 3\nbatch_size: 32\naccelerator: cpu\n"
-
-
 def test_all_forms_of_simple_options_give_the_same_configuration(parse):
-    Path("grouped.yaml").write_text(GROUPED)
-    Path("flat.yaml").write_text(FLAT)
+    Path("grouped.yaml").write_text(
+        "model: {lr: 0.5}\ntrainer: {max_epochs: 3, accelerator: cpu}\ndata: {batch_size: 32}\n"
+    )
     Path("a.yaml").write_text("lr: 0.5\nepochs: 9\n")
     Path("b.yaml").write_text("epochs: 3\nbatch_size: 32\naccelerator: cpu\n")
-    forms = {
-        **FORMS,
-        "grouped": ["--config", "grouped.yaml"],
-        "flat": ["--config=flat.yaml"],
-        "stacked": ["--config", "a.yaml", "-c", "b.yaml"],
-        "flags before a config": ["--lr", "0.5", "--config", "b.yaml"],
-    }
-    parsed = {name: parse(*words) for name, words in forms.items()}
-    assert parsed["short"]["model"]["lr"] == 0.5
-    assert parsed["short"]["trainer"]["max_epochs"] == 3
-    for name, config in parsed.items():
-        assert config == parsed["short"], name
+    Path("flat.yaml").write_text("lr: 0.5\n" + Path("b.yaml").read_text())
+    forms = [
+        "--lr 0.5 --epochs 3 --batch_size 32 --accelerator cpu",
+        "--lr=0.5 --epochs=3 --batch_size=32 --accelerator=cpu",
+        "--model.lr 0.5 --trainer.max_epochs 3 --data.batch_size 32 --trainer.accelerator cpu",
+        "fit --test --lr 0.5 --epochs=3 --batch_size=32 --trainer.accelerator=cpu",
+        "--config grouped.yaml",
+        "--config=flat.yaml",
+        "--config a.yaml -c b.yaml",
+        "--lr 0.5 --config b.yaml",
+    ]
+    first, *others = (parse(*form.split()) for form in forms)
+    assert (first["model"]["lr"], first["trainer"]["max_epochs"]) == (0.5, 3)
+    assert (first["data"]["batch_size"], first["trainer"]["accelerator"]) == (32, "cpu")
+    for form, config in zip(forms[1:], others, strict=True):
+        assert config == first, form
 
 
 def test_all_forms_of_nested_options_give_the_same_configuration(parse):
@@ -95,40 +61,45 @@ def test_all_forms_of_nested_options_give_the_same_configuration(parse):
         "  loss: {class_path: torch.nn.NLLLoss, init_args: {reduction: sum}}\n"
     )
     forms = [
-        ["--optimizer", "SGD", "--optimizer.momentum", "0.9", "--net", "MLP"]
-        + ["--net.hidden", "[8]", "--loss", "nll", "--loss.reduction", "sum"],
-        ["--optimizer.momentum=0.9", "--optimizer=SGD", "--net.hidden=[8]"]
-        + ["--loss.reduction=sum", "--loss=NLLLoss"],
-        ["--model.optimizer", '{"name": "SGD", "momentum": 0.9}', "--model.net.init_args.hidden"]
-        + ["[8]", "--model.loss", "torch.nn.NLLLoss", "--model.loss.reduction", "sum"],
-        ["--config", "spec.yaml"],
-        ["--config", "lightning.yaml"],
+        "--optimizer SGD --optimizer.momentum 0.9 --net MLP --net.hidden [8] --loss nll "
+        "--loss.reduction sum",
+        "--optimizer.momentum=0.9 --optimizer=SGD --net.hidden=[8] --loss.reduction=sum "
+        "--loss=NLLLoss",
+        "--model.optimizer '{name: SGD, momentum: 0.9}' --model.net.init_args.hidden [8] "
+        "--model.loss torch.nn.NLLLoss --model.loss.reduction sum",
+        "--config spec.yaml",
+        "--config lightning.yaml",
     ]
-    parsed = [parse(*words) for words in forms]
-    assert parsed[0]["model"]["optimizer"] == {"name": "SGD", "momentum": 0.9}
-    assert parsed[0]["model"]["loss"]["class_path"] == "torch.nn.NLLLoss"
-    for config in parsed[1:]:
-        assert config == parsed[0]
+    first, *others = (parse(*shlex.split(form)) for form in forms)
+    assert first["model"]["optimizer"] == {"name": "SGD", "momentum": 0.9}
+    assert first["model"]["loss"]["class_path"] == "torch.nn.NLLLoss"
+    for form, config in zip(forms[1:], others, strict=True):
+        assert config == first, form
 
 
-def test_appended_callbacks_are_kept(parse):
+def test_appended_callbacks_are_kept_and_arguments_go_to_the_one_before_them(parse):
     Path("a.yaml").write_text(
         "trainer:\n  callbacks:\n  - {class_path: EarlyStopping, init_args: {monitor: val/loss}}\n"
     )
     Path("b.yaml").write_text("trainer:\n  callbacks+:\n  - HalveWhenStuck\n")
-    config = parse("-c", "a.yaml", "-c", "b.yaml", "--callbacks+=DeviceStatsMonitor")
-    names = [c["class_path"].rpartition(".")[2] for c in config["trainer"]["callbacks"]]
-    assert names == ["EarlyStopping", "HalveWhenStuck", "DeviceStatsMonitor"]
+    words = ["--callbacks+=DeviceStatsMonitor", "--callbacks.cpu_stats=true", "--callbacks+=Timer"]
+    callbacks = parse("-c", "a.yaml", "-c", "b.yaml", *words)["trainer"]["callbacks"]
+    names = [c["class_path"].rpartition(".")[2] for c in callbacks]
+    assert names == ["EarlyStopping", "HalveWhenStuck", "DeviceStatsMonitor", "Timer"]
+    assert callbacks[2]["init_args"]["cpu_stats"] is True
 
 
-@pytest.mark.parametrize("kind", ["optimizer", "scheduler"])
-def test_switching_drops_the_arguments_of_the_old_one(parse, kind):
-    name, other = {"optimizer": ("SGD", "Adam"), "scheduler": ("StepLR", "ExponentialLR")}[kind]
-    argument = {"optimizer": "weight_decay", "scheduler": "gamma"}[kind]
+@pytest.mark.parametrize(
+    ("kind", "name", "argument", "other"),
+    [
+        ("optimizer", "SGD", "weight_decay", "Adam"),
+        ("scheduler", "StepLR", "gamma", "ExponentialLR"),
+    ],
+)
+def test_switching_drops_the_arguments_of_the_old_one(parse, kind, name, argument, other):
     Path("old.yaml").write_text(f"{kind}: {{name: {name}, {argument}: 0.5}}\n")
     Path("new.yaml").write_text(f"{kind}: {other}\n")
-    for words in (["--config", "new.yaml"], [f"--{kind}", other], [f"--model.{kind}={other}"]):
-        config = parse("--config", "old.yaml", *words)
-        assert config["model"][kind] == {"name": other}
-    kept = parse("--config", "old.yaml", f"--{kind}.{argument}", "0.25")
+    for word in ("--config=new.yaml", f"--{kind}={other}", f"--model.{kind}={other}"):
+        assert parse("--config=old.yaml", word)["model"][kind] == {"name": other}
+    kept = parse("--config=old.yaml", f"--{kind}.{argument}=0.25")
     assert kept["model"][kind] == {"name": name, argument: 0.25}

@@ -20,14 +20,13 @@ def test_an_unnamed_run_is_called_after_its_config(words, label):
     assert config_label(words) == label
 
 
-@pytest.mark.parametrize("content", ["text", "empty", "weights", "code"])
+@pytest.mark.parametrize(
+    "content",
+    ["no zip file", "", {"weight": torch.zeros(2)}, {"hyper_parameters": Options}],
+    ids=["text", "empty", "weights", "code"],
+)
 def test_files_that_are_no_checkpoints_are_told_apart(tmp_path, content):
     path = tmp_path / "x.ckpt"
-    if content == "weights":
-        torch.save({"weight": torch.zeros(2)}, path)
-    elif content == "code":
-        torch.save({"hyper_parameters": Options}, path)
-    else:
-        path.write_text("no zip file" if content == "text" else "")
+    path.write_text(content) if isinstance(content, str) else torch.save(content, path)
     with pytest.raises(UserError, match=r"x\.ckpt"):
         checkpoint_layer(path, Options(["model.lr"]))

@@ -46,9 +46,7 @@ def test_in_an_evaluation_eval_batch_size_is_named(fails, run, monkeypatch):
 @pytest.mark.parametrize(
     "error",
     [
-        torch.OutOfMemoryError(
-            "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total"
-        ),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         MemoryError(),
     ],
@@ -65,8 +63,3 @@ def test_a_device_s_memory_and_python_s(fails, monkeypatch, error):
 def test_before_the_first_batch_no_batch_is_blamed(fails, monkeypatch):
     monkeypatch.setattr(LitModule, "configure_optimizers", lambda self: torch.empty(HUGE))
     assert "the net, or the data set, is too large" in fails(code=1)
-
-
-def test_other_errors_are_told_as_they_are(fails, monkeypatch):
-    fill(monkeypatch, "training_step", RuntimeError("out of luck"))
-    assert fails(code=1).startswith("error: RuntimeError: out of luck")

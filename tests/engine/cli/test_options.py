@@ -34,14 +34,16 @@ def test_full_name(flag, full):
     assert OPTIONS.full(flag) == full
 
 
-def test_two_owners_are_both_named():
-    with pytest.raises(UserError, match=r"--data\.logger and --trainer\.logger"):
-        OPTIONS.full("logger")
-
-
-@pytest.mark.parametrize("flag", ["acelerator", "trainer.acelerator"])
-def test_a_typo_suggests_the_nearest_name(flag):
-    with pytest.raises(UserError, match="accelerator"):
+@pytest.mark.parametrize(
+    ("flag", "told"),
+    [
+        ("logger", r"--data\.logger and --trainer\.logger"),
+        ("acelerator", "did you mean --accelerator"),
+        ("trainer.acelerator", r"did you mean --trainer\.accelerator"),
+    ],
+)
+def test_what_is_no_option_is_told(flag, told):
+    with pytest.raises(UserError, match=told):
         OPTIONS.full(flag)
 
 

@@ -41,10 +41,10 @@ def files(folder):
 
 
 def test_built_once(tmp_path):
-    assert torch.equal(build(tmp_path / "new"), DATA)
-    x = build(tmp_path / "new", make=never)
-    assert (x.dtype, x.shape) == (torch.uint8, DATA.shape)
-    assert torch.equal(x, DATA)
+    for make in (rows, never):
+        x = build(tmp_path / "new", make=make)
+        assert x.dtype == torch.uint8
+        assert torch.equal(x, DATA)
 
 
 def test_a_stale_file_goes_once_the_new_one_is_whole(tmp_path):
@@ -80,8 +80,9 @@ def test_a_folder_that_has_it_needs_no_writing(tmp_path):
     assert build(tmp_path / "file") is None
 
 
-def child(folder, decoded):
-    """A process that builds, 0.2 s a row, and tells by `decoded` that it has begun."""
+def builder(folder, wait=True):
+    """A process that builds, 0.2 s a row; it has begun if `wait`."""
+    decoded = fork.Semaphore(0)
 
     def slow():
         for row in DATA.numpy():
@@ -89,26 +90,26 @@ def child(folder, decoded):
             decoded.release()
             time.sleep(0.2)
 
-    process = fork.Process(target=lambda: build(folder, make=slow))
+    process = fork.Process(target=build, kwargs={"folder": folder, "make": slow})
     process.start()
+    assert not wait or decoded.acquire(timeout=10)
     return process
 
 
-def test_a_killed_builder_leaves_nothing_behind(tmp_path):
-    decoded = fork.Semaphore(0)
-    process = child(tmp_path, decoded)
-    assert decoded.acquire(timeout=10)
+def kill(process):
     os.kill(process.pid, signal.SIGKILL)
     process.join()
+
+
+def test_a_killed_builder_leaves_nothing_behind(tmp_path):
+    kill(builder(tmp_path))
     assert [name.partition(".")[2] for name in files(tmp_path)].count("tmp") == 1
     assert torch.equal(build(tmp_path), DATA)
     assert files(tmp_path) == ["lock", "train-k.npy"]
 
 
 def test_of_two_builders_one_waits_for_the_other(tmp_path):
-    decoded = fork.Semaphore(0)
-    process = child(tmp_path, decoded)
-    assert decoded.acquire(timeout=10)
+    process = builder(tmp_path)
     assert not (tmp_path / "train-k.npy").exists()
     assert torch.equal(build(tmp_path, make=never), DATA)
     process.join()
@@ -116,13 +117,9 @@ def test_of_two_builders_one_waits_for_the_other(tmp_path):
 
 
 def test_a_builder_takes_over_from_one_that_is_killed(tmp_path):
-    decoded = fork.Semaphore(0)
-    first = child(tmp_path, decoded)
-    assert decoded.acquire(timeout=10)
-    second = child(tmp_path, decoded)
+    first, second = builder(tmp_path), builder(tmp_path, wait=False)
     time.sleep(0.1)
-    os.kill(first.pid, signal.SIGKILL)
-    first.join()
+    kill(first)
     second.join()
     assert second.exitcode == 0
     assert torch.equal(build(tmp_path, make=never), DATA)

@@ -27,9 +27,8 @@ def labels(loader):
 def order(n, world=1, rank=0, shuffle=True, seed=0, epoch=0):
     sampler = EpochSampler(batches(n), world, rank, shuffle, seed)
     sampler.set_epoch(epoch)
-    indices = list(sampler)
-    assert len(indices) == len(sampler)
-    return indices
+    assert len(list(sampler)) == len(sampler)
+    return list(sampler)
 
 
 def test_batches_equal_a_plain_dataloader():
@@ -69,29 +68,26 @@ def test_rows_select_without_a_copy():
     assert some.__getitems__([2, 0])[1].tolist() == [4, 5]
 
 
-@pytest.mark.parametrize("world", [1, 2, 3])
-def test_evaluation_sees_every_sample_once(world):
-    shares = [order(7, world, rank, shuffle=False) for rank in range(world)]
-    assert sorted([i for share in shares for i in share]) == list(range(7))
-    assert [len(share) for share in shares] == {1: [7], 2: [4, 3], 3: [3, 2, 2]}[world]
-
-
-@pytest.mark.parametrize(("world", "each"), [(1, 7), (2, 3), (3, 2)])
-def test_training_gives_every_rank_as_much(world, each):
-    shares = [order(7, world, rank) for rank in range(world)]
-    assert [len(share) for share in shares] == [each] * world
-    assert len({i for share in shares for i in share}) == each * world
+@pytest.mark.parametrize(
+    ("shuffle", "sizes"),
+    [
+        *[(True, [7]), (True, [3, 3]), (True, [2, 2, 2])],  # training: as many on every rank
+        *[(False, [7]), (False, [4, 3]), (False, [3, 2, 2])],  # evaluation: every sample
+    ],
+)
+def test_every_sample_goes_to_one_rank(shuffle, sizes):
+    shares = [order(7, len(sizes), rank, shuffle) for rank in range(len(sizes))]
+    assert [len(share) for share in shares] == sizes
+    assert len({i for share in shares for i in share}) == sum(sizes)
 
 
 def test_order_is_a_function_of_seed_and_epoch():
-    torch.manual_seed(1)
-    first = order(50, seed=5, epoch=2)
+    cases = [(seed, epoch) for seed in (0, 4, 5, 6, 2**32 - 1) for epoch in (1, 2, 3)]
+    first = [order(50, seed=seed, epoch=epoch) for seed, epoch in cases]
     torch.manual_seed(2)
-    assert order(50, seed=5, epoch=2) == first
-    others = [order(50, seed=s, epoch=e) for s in (4, 5, 6) for e in (1, 2, 3)]
-    assert len({tuple(o) for o in others}) == 9
-    assert sorted(first) == list(range(50))
-    assert order(50, seed=2**32 - 1, epoch=2) != order(50, seed=0, epoch=2)
+    assert [order(50, seed=seed, epoch=epoch) for seed, epoch in cases] == first
+    assert len({tuple(o) for o in first}) == len(cases)
+    assert sorted(first[0]) == list(range(50))
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -16,25 +16,21 @@ def test_every_class_keeps_its_fraction():
     y = torch.tensor([0] * 600 + [1] * 33 + [2] * 10)[torch.randperm(643)]
     _, val = split_indices(y, 0.1, seed=0)
     assert len(val) == 64
-    for label, n in enumerate([600, 33, 10]):
-        assert abs((y[val] == label).sum().item() - 0.1 * n) <= 1
+    shares = y[val].bincount() - 0.1 * torch.tensor([600, 33, 10])
+    assert shares.abs().max() <= 1
+    assert len(split_indices(torch.arange(100).repeat(4), 0.1, seed=0)[1]) == 40  # small classes
 
 
-def test_many_small_classes_add_up_to_the_fraction():
-    _, val = split_indices(torch.arange(100).repeat(4), 0.1, seed=0)
-    assert len(val) == 40
-
-
-@pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5, 0.9, 0.999])
 def test_no_class_leaves_the_training_split(fraction):
     y = torch.tensor([0, 1, 1, 2, 2, 2, 5])
-    train, _ = split_indices(y, fraction, seed=0)
+    train, val = split_indices(y, fraction, seed=0)
+    assert (len(val) == 0) == (fraction == 0)
     assert set(y[train].tolist()) == {0, 1, 2, 5}
 
 
 def test_regression_is_split_at_random():
-    y = torch.randn(40, 2)
-    _, val = split_indices(y, 0.25, seed=0)
+    _, val = split_indices(torch.randn(40, 2), 0.25, seed=0)
     assert len(val) == 10
     assert val.tolist() != list(range(10))
 
@@ -49,8 +45,3 @@ def test_only_the_split_seed_counts():
     assert not torch.equal(split_indices(y, 0.2, seed=1)[1], first)
     torch.manual_seed(1)
     assert torch.equal(torch.get_rng_state(), state)  # nor is a global number drawn
-
-
-def test_zero_keeps_everything():
-    train, val = split_indices(torch.zeros(5, dtype=torch.int64), 0.0, seed=0)
-    assert (len(train), len(val)) == (5, 0)
