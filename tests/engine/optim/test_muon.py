@@ -56,9 +56,10 @@ def test_updates_equal_torchs_two_optimizers_side_by_side() -> None:
     assert same(weights(ours), weights(theirs))
 
 
-def test_a_schedule_reaches_both_groups() -> None:
+def test_a_schedule_reaches_both_groups_of_a_restored_optimizer() -> None:
     net = make_net()
     optimizer = MuonAdamW(net, lr=0.01)
+    optimizer.load_state_dict(optimizer.state_dict())
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.0)
     train(net, optimizer)
     scheduler.step()
