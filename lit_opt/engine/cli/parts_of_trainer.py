@@ -6,7 +6,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, ProgressBar
 
 from lit_opt.engine.callbacks import (
     EMA,
@@ -96,11 +96,15 @@ def trainer_of(
     given, data = built.trainer_arguments, built.datamodule
     groups = data.hparams.get("steps_per_execution", 1) > 1
     plugins = plugins_of(given.plugins, given.strategy)
+    users = given.callbacks or []
+    if line.command != "fit":  # where Lightning would add one that writes checkpoints
+        users = [callback for callback in users if not isinstance(callback, Checkpoint)]
+        given.enable_checkpointing = False
     arguments = {
         **given,
         "callbacks": [
             *([StepsPerExecution()] if groups else []),
-            *(given.callbacks or []),
+            *users,
             *own_callbacks(line.command, given, folder, config.ema),
             *callbacks,
         ],
