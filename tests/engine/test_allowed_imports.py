@@ -136,20 +136,20 @@ DANGEROUS = {
     "lit_opt.engine.runs.atomic_file.write_text": {"path": "called", "text": ""},
     "sklearn.datasets.load_svmlight_file": {"f": "payload.pt"},
 }
-POSITIONS = [
+POSITIONS = [  # where any callable is taken, and, slow, where a class of some kind is
     "loss: SPEC",
-    "net: SPEC",
-    "dataset: SPEC",
-    "callbacks: [SPEC]",
+    pytest.param("net: SPEC", marks=pytest.mark.slow),
+    pytest.param("dataset: SPEC", marks=pytest.mark.slow),
+    pytest.param("callbacks: [SPEC]", marks=pytest.mark.slow),
     f"callbacks: [{{{CALLBACK}, init_args: {{on_fit_start: PATH}}}}]",
     "metrics: {a: SPEC}",
     f"net: {{{NET}, init_args: {{norm_layer: SPEC}}}}",
-    "logger: SPEC",
-    "profiler: SPEC",
-    "strategy: SPEC",
-    "plugins: [SPEC]",
-    "optimizer: SPEC",
-    "scheduler: SPEC",
+    pytest.param("logger: SPEC", marks=pytest.mark.slow),
+    pytest.param("profiler: SPEC", marks=pytest.mark.slow),
+    pytest.param("strategy: SPEC", marks=pytest.mark.slow),
+    pytest.param("plugins: [SPEC]", marks=pytest.mark.slow),
+    pytest.param("optimizer: SPEC", marks=pytest.mark.slow),
+    pytest.param("scheduler: SPEC", marks=pytest.mark.slow),
 ]
 
 
