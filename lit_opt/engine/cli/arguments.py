@@ -97,6 +97,8 @@ def expand_mapping(content: dict[str, Any], options: Options) -> dict[str, Any]:
     """`{"lr": 0.1, "trainer": {…}}` -> `{"model": {"lr": 0.1}, "trainer": {…}}`."""
     result: dict[str, Any] = {}
     for key, value in content.items():
+        if key in ("model", "data"):  # the classes themselves are known by now
+            value = {} if isinstance(value, str) else _without_class(value)
         inner = value if key in options.groups and isinstance(value, dict) else {"": value}
         for name, item in inner.items():
             plain = ".".join(filter(None, (key, name))).rstrip("+")
@@ -106,6 +108,11 @@ def expand_mapping(content: dict[str, Any], options: Options) -> dict[str, Any]:
                 f"{group}.{option}", item, options
             )
     return result
+
+
+def _without_class(value: Any) -> Any:
+    has_class = isinstance(value, dict) and "class_path" in value
+    return value.get("init_args") or {} if has_class else value
 
 
 def expand_value(name: str, value: Any, options: Options) -> Any:
