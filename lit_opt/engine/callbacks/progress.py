@@ -90,7 +90,7 @@ def _scores(trainer: pl.Trainer, *stages: str) -> str:
         f"{name} {metrics[name]:{'.1%' if name.endswith('acc') else '.4f'}}"
         for stage in stages
         for name in names
-        if name.startswith(f"{stage}/") and not name.endswith("_step")
+        if name.startswith(f"{stage}/") and name.count("/") == 1 and not name.endswith("_step")
     )
 
 

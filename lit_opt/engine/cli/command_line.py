@@ -15,7 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from torch import Tensor
 
 from lit_opt.engine.allowed_imports import limit_imports
-from lit_opt.engine.cli.arguments import dump, expand_flags, expand_mapping
+from lit_opt.engine.cli.arguments import dump, expand_flags, expand_mapping, join_arguments
 from lit_opt.engine.cli.messages import argument_of, short_error
 from lit_opt.engine.cli.named_objects import check_named_objects
 from lit_opt.engine.cli.options import Options, split_command
@@ -70,6 +70,8 @@ class CommandLine:
         """The configuration; `last` says that no layer is to come, so that it may be printed."""
         flags = [flag for flag in self.flags if last or not flag.startswith(PRINT)]
         config = self._parse(flags)
+        if "metrics" in config.model:
+            config.model.metrics = join_arguments(config.model.metrics)
         seed = config.seed_everything
         if not isinstance(seed, bool) and not 0 <= seed < 2**32:
             raise UserError(f"--seed {seed}: expected a number from 0 to {2**32 - 1}")

@@ -9,6 +9,7 @@ from lit_opt.engine.cli.arguments import expand_mapping, read_config
 from lit_opt.engine.cli.options import Options
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.runs.checkpoint_file import load
+from lit_opt.engine.tasks.metrics_by_name import complete_metrics
 
 # Options of one command, which a run's config.yaml does not hold.
 COMMAND_ONLY = ("config", "name", "resume", "test", "ckpt_path")
@@ -42,7 +43,7 @@ def run_layer(run: Path, options: Options, flags: list[str]) -> dict[str, Any]:
 
 
 def data_layer(data: Any, net: Namespace) -> dict[str, Any]:
-    """What the data implies: the sizes that the net takes; for a regression loss and metrics."""
+    """What the data implies: the sizes that the net takes, metrics, and a loss that fits."""
     sizes = {
         "in_shape": list(data.in_shape),
         "in_channels": data.in_shape[0],
@@ -50,9 +51,19 @@ def data_layer(data: Any, net: Namespace) -> dict[str, Any]:
     }
     taken = {k: v for k, v in sizes.items() if k in net.get("init_args", {})}
     model: dict[str, Any] = {"net": {"class_path": net.class_path, "init_args": taken}}
-    if data.source.regression:
-        model |= {"loss": {"class_path": "torch.nn.MSELoss"}, "metrics": {}}
+    targets = data.targets
+    model["metrics"] = {name: {"name": name} for name in targets.metrics}
+    if targets.loss:
+        model["loss"] = {"class_path": targets.loss}
     return {"model": model}
+
+
+def with_metrics(config: Namespace, data: Any) -> Namespace:
+    """The same with metrics by their import paths, and their sizes out of the data."""
+    config = config.clone()
+    if config.model.get("metrics"):
+        config.model.metrics = complete_metrics(config.model.metrics, data)
+    return config
 
 
 def of_the_experiment(config: Namespace, implied: dict[str, Any]) -> Namespace:

@@ -23,6 +23,7 @@ from lit_opt.engine.runs.checkpoint_file import LAST, checkpoints, load, use_saf
 from lit_opt.engine.runs.resume.changed_hyperparameters import ChangedHyperparameters
 from lit_opt.engine.runs.resume.signals import StopOnSignal, plugins_of
 from lit_opt.engine.runs.resume.training_state import PlateauBeforeCheckpoint, RunningScores
+from lit_opt.engine.runs.score_tables import ScoreTables
 from lit_opt.engine.runs.scores import CSVCurves, tensorboard
 from lit_opt.engine.tasks.metrics import better_direction
 from lit_opt.engine.tasks.short_step import NoProfiler
@@ -47,6 +48,8 @@ def own_callbacks(
         return callbacks
     if given.enable_progress_bar is not False and not _has(users, ProgressBar):
         callbacks.append(EpochLines())
+    if run:
+        callbacks.append(ScoreTables(run))
     if command == "predict" and run:
         callbacks.append(WritePredictions(run))
     if command == "fit":

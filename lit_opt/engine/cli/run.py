@@ -18,6 +18,7 @@ from lit_opt.engine.cli.config_layers import (
     data_layer,
     of_the_experiment,
     run_layer,
+    with_metrics,
 )
 from lit_opt.engine.cli.messages import full_memory
 from lit_opt.engine.cli.objects import Objects, build_data, check_objects
@@ -67,7 +68,7 @@ def run(program: Program, words: list[str]) -> Run:
             _leave_if_finished(folder, config)
 
         # From the configuration to objects.
-        built = Objects(line, config)
+        built = Objects(line, with_metrics(config, peeked))
         built.datamodule.share(peeked)
         check_objects(built, config, point)
         stage, stop = StageAtException(), StopOnSignal()
@@ -216,7 +217,6 @@ def _predict(this: Run, point: Path | None) -> None:
         return_predictions=False,
         weights_only=True,
     )
-    this.trainer.print(f"predictions: {this.folder}/predictions.csv")
 
 
 def _finish(this: Run, config: Namespace) -> None:

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from lit_opt.engine.loading.checks import check_source_fits, check_split
 from lit_opt.engine.loading.loader import XY, Batches, EpochSampler, LazyLoader, whole_batch
+from lit_opt.engine.loading.normalize import dtype_in_batch
 from lit_opt.engine.loading.source import Source
+from lit_opt.engine.targets import Classes, Regression, inferred
 
 
 class SourceData(LightningDataModule):
@@ -43,25 +45,45 @@ class SourceData(LightningDataModule):
 
     @cached_property
     def in_shape(self) -> tuple[int, ...]:
-        """(C, H, W) or (F,)"""
+        """Of one sample, such as (C, H, W) or (F,)."""
         return self.source.in_shape or tuple(self._peek()[0].shape[1:])
 
     @cached_property
+    def targets(self) -> Classes:
+        """What y is, as the source declares it or the training set shows."""
+        return self._declared or inferred(self._peek()[1]) or Classes()
+
+    @property
+    def _declared(self) -> Classes | None:
+        return self.source.targets or (Regression() if self.source.regression else None)
+
+    @cached_property
     def num_classes(self) -> int:
-        """Number of classes; of targets for regression."""
+        """Outputs that the net needs: classes, labels or numbers."""
         if self.source.num_classes is not None:
             return self.source.num_classes
         if self.source.classes is None:
             y = self._peek()[1]
             if self.source.classes is None:  # an ImageFolder knows them by now
-                return y.shape[1] if y.is_floating_point() else int(y.max()) + 1
+                return self.targets.outputs(y)
         return len(self.source.classes)
+
+    def blank(self, samples: int) -> XY:
+        """Zeros as batches hold them; images whose shape is stated are not read for it."""
+        if len(self.in_shape) == 3 and type(self.targets) is Classes:
+            return torch.zeros(samples, *self.in_shape), torch.zeros(samples, dtype=torch.int64)
+        x, y = self._peek()
+        of_y = torch.float32 if y.is_floating_point() else torch.int64
+        blank_x = torch.zeros(samples, *self.in_shape, dtype=dtype_in_batch(x))
+        return blank_x, torch.zeros(samples, *y.shape[1:], dtype=of_y)
 
     @cached_property
     def class_names(self) -> list[str] | None:
-        """None for regression."""
-        if self.source.classes is None and self._peek()[1].is_floating_point():
+        """Of classes or labels; None for numbers."""
+        if not self.targets.named:
             return None
+        if self.source.classes is None:  # reading may tell them
+            self._peek()
         return list(self.source.classes or map(str, range(self.num_classes)))
 
     def about(self) -> str:
@@ -95,14 +117,15 @@ class SourceData(LightningDataModule):
         return self.source.load(self.data_dir, split)
 
     def _checked(self, split: str, loaded: XY | None) -> Batches:
-        x, y = check_split(self.where(split), loaded)
-        check_source_fits(self.where(split), x, y, self.in_shape, self.num_classes)
+        x, y = check_split(self.where(split), loaded, self.targets)
+        sizes = self.in_shape, self.num_classes, self.targets
+        check_source_fits(self.where(split), x, y, *sizes)
         return Batches(x, y)
 
     @cached_property
     def _train(self) -> XY:
         """The official training set, validation samples included."""
-        return check_split(self.where("train"), self._load("train"))
+        return check_split(self.where("train"), self._load("train"), self._declared)
 
     def _peek(self) -> XY:
         self.prepare_data()
@@ -159,7 +182,12 @@ class SourceData(LightningDataModule):
         return Batches(x, y, data.rows.to(device))
 
     def as_precision(self, x: Tensor, y: Tensor) -> XY:
-        """A batch in the precision of the net; Lightning converts it while x is not a float yet."""
+        """A batch in the precision of the net; Lightning converts it while x is not a float yet.
+
+        Integers in y become int64, however they lie in memory.
+        """
+        if not y.is_floating_point():
+            y = y.long()
         if self.trainer is None:
             return x, y
         converted: XY = self.trainer.precision_plugin.convert_input((x, y))

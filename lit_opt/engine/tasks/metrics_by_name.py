@@ -1,0 +1,155 @@
+"""Metrics in plain words: `auroc`, `{name: f1, average: none}`, or the import path of a class.
+
+A bare name is found as the class of torchmetrics for the data's task: `auroc` is MulticlassAUROC,
+MultilabelAUROC or BinaryAUROC, `mae` is MeanAbsoluteError. `acc` is lit-opt's own accuracy.
+"""
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pkgutil import resolve_name
+from typing import Any
+
+from torchmetrics import Metric
+
+from lit_opt.engine.allowed_imports import check_import
+from lit_opt.engine.errors import UserError
+from lit_opt.engine.optim.name_matching import comparable, nearest
+from lit_opt.engine.tasks.metrics import Accuracy
+
+HOMES = ("regression", "segmentation", "text", "wrappers", "nominal", "clustering")
+ACCURACY = f"{Accuracy.__module__}.Accuracy"
+ALIASES = {"acc": ACCURACY, "accuracy": ACCURACY}
+ALIASES |= {"iou": "torchmetrics.JaccardIndex", "confmat": "torchmetrics.ConfusionMatrix"}
+PREFIXES = {"multiclass": "Multiclass", "multilabel": "Multilabel", "binary": "Binary"}
+ENDINGS = ("score", "index", "error", "corrcoef", "wrapper", "metric")
+# They average over outputs unless told otherwise, where others need the number of outputs.
+OVER_OUTPUTS = ("MeanSquaredError", "MeanAbsoluteError", "NormalizedRootMeanSquaredError")
+
+
+def complete_metrics(specs: Mapping[str, Any], data: Any) -> dict[str, Any]:
+    """Specs as `{class_path, init_args}`, with what the data tells where they don't: `num_classes`,
+    `num_labels`, `num_outputs`, `task`, `ignore_index`, `input_format`, and a wrapper's `labels`.
+
+    Args:
+        specs: By the name to log, such as `{"f1": {"name": "f1", "average": "macro"}}`.
+        data: The data module, asked for `targets`, `num_classes` and `class_names`.
+
+    Raises:
+        UserError: for a name that no metric has.
+    """
+    return {name: _complete(f"--metrics.{name}", spec, data) for name, spec in specs.items()}
+
+
+def _complete(flag: str, spec: Any, data: Any) -> dict[str, Any]:
+    given: dict[str, Any] = {"name": spec} if isinstance(spec, str) else dict(spec or {})
+    given |= given.pop("init_args", None) or {}
+    wanted = given.pop("class_path", None) or given.pop("name", None) or flag.rpartition(".")[2]
+    task = data.targets.task(data.num_classes)
+    path = wanted if "." in wanted else _found(wanted, flag, task)
+    cls = _class_at(path, flag)
+    for key, value in given.items():
+        if key in ("metric", "base_metric") or (isinstance(value, dict) and "class_path" in value):
+            given[key] = _complete(f"{flag}.{key}", value, data)
+    taken = inspect.signature(cls).parameters.keys() - given.keys()
+    return {"class_path": path, "init_args": given | _told(cls, taken, task, data)}
+
+
+def _told(cls: type, taken: set[str], task: str | None, data: Any) -> dict[str, Any]:
+    """What the data says of those arguments of a metric that are not given."""
+    sizes = {"num_classes": data.num_classes} if task == "multiclass" else {}
+    if task == "multilabel":
+        sizes = {"num_labels": data.num_classes}
+    if task is None and data.num_classes > 1 and cls.__name__ not in OVER_OUTPUTS:
+        sizes = {"num_outputs": data.num_classes}
+    told = {**sizes, "input_format": "index"}
+    told |= {"task": task} if task else {}
+    if data.targets.ignore_index is not None:
+        told["ignore_index"] = data.targets.ignore_index
+    if "labels" in taken:
+        told["labels"] = data.class_names
+    return {key: value for key, value in told.items() if key in taken}
+
+
+def _found(wanted: str, flag: str, task: str | None) -> str:
+    """The import path of the metric of a task that has a bare name."""
+    if wanted.lower() in ALIASES and task:
+        return ALIASES[wanted.lower()]
+    known: dict[str, str] = {}
+    for path in _metrics_of(task):
+        for form in _forms(path.rpartition(".")[2], PREFIXES.get(task or "", "")):
+            known.setdefault(form, path)
+    if comparable(wanted) in known:
+        return known[comparable(wanted)]
+    near = nearest(wanted, [path.rpartition(".")[2] for path in known.values()])
+    hint = f"did you mean {' or '.join(near)}?" if near else ""
+    raise UserError(
+        f"{flag}: no metric of torchmetrics for {task or 'regression'} is called {wanted!r}; "
+        f"{hint}\na metric of your own is given by its import path: my_module.MyMetric"
+    )
+
+
+def _metrics_of(task: str | None) -> Iterator[str]:
+    """Import paths of the task's own classes first."""
+    if task:
+        names = [name for name, _ in _classes_in("torchmetrics.classification")]
+        own = [name for name in names if name.startswith(PREFIXES[task])]
+        yield from (f"torchmetrics.classification.{name}" for name in [*own, *names])
+    for home in HOMES:
+        yield from (f"torchmetrics.{home}.{n}" for n, _ in _classes_in(f"torchmetrics.{home}"))
+
+
+def _classes_in(home: str) -> Iterator[tuple[str, type]]:
+    for name, value in vars(import_module(home)).items():
+        if inspect.isclass(value) and issubclass(value, Metric):
+            yield name, value
+
+
+def _forms(name: str, prefix: str) -> Iterator[str]:
+    """What finds a class: `f1score` and `f1` for MulticlassF1Score, `mae` for MeanAbsoluteError."""
+    short = name.removeprefix(prefix)
+    yield comparable(short)
+    yield comparable(name)
+    for ending in ENDINGS:
+        yield comparable(short).removesuffix(ending)
+    initials = "".join(re.findall("[A-Z]", short)).lower()
+    if len(initials) > 2:
+        yield initials
+
+
+def _class_at(path: str, flag: str) -> type[Metric]:
+    check_import(path, flag)
+    try:
+        cls = resolve_name(path)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"{flag} {path} can't be imported: {error}") from error
+    if not (isinstance(cls, type) and issubclass(cls, Metric)):
+        raise UserError(f"{flag} {path} is no subclass of torchmetrics.Metric")
+    return cls
+
+
+def build_metrics(specs: Mapping[str, Any] | None) -> dict[str, Metric]:
+    """The metrics by name: as they are, or built of `{class_path, init_args}`. None: `acc`."""
+    if specs is None:
+        return {"acc": Accuracy()}
+    return {name: _built(f"--metrics.{name}", spec) for name, spec in specs.items()}
+
+
+def _built(flag: str, spec: Any) -> Any:
+    if hasattr(spec, "as_dict"):  # jsonargparse's Namespace, out of a checkpoint
+        spec = spec.as_dict()
+    if not isinstance(spec, Mapping):
+        return spec
+    cls = _class_at(spec["class_path"], flag)
+    arguments = {
+        key: _built(f"{flag}.{key}", value)
+        if isinstance(value, Mapping) and "class_path" in value
+        else value
+        for key, value in (spec.get("init_args") or {}).items()
+    }
+    try:
+        return cls(**arguments)
+    except (TypeError, ValueError) as error:
+        shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        raise UserError(f"{flag} {cls.__name__}({shown}): {str(error).splitlines()[0]}") from error
