@@ -155,8 +155,14 @@ def expand_metrics(value: Any) -> Any:
         return None
     if not isinstance(value, dict):
         listed = value if isinstance(value, list) else [value]
-        specs = [expand_spec(moved(item)) or {} for item in listed]
-        value = {str(spec.get("name")).rpartition(".")[2]: spec for spec in specs if spec}
+        specs = [spec for item in listed if (spec := expand_spec(moved(item)))]
+        names = [str(spec.get("name")).rpartition(".")[2] for spec in specs]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise UserError(
+                f"--metrics: {twice[0]!r} is there twice; name one of them anew, such as\n"
+                f"{{{twice[0]}_2: {{name: {twice[0]}, …}}}}"
+            )
+        value = dict(zip(names, specs, strict=True))
     return {key: spec if ":" in key else _named_spec(key, spec) for key, spec in value.items()}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import ClasswiseWrapper, Metric, MetricCollection
 
 from lit_opt.engine.targets import Classes
 
@@ -102,6 +102,8 @@ class Scores(MetricCollection):
         for metric in self.values(copy_state=False):
             if isinstance(metric, Accuracy) and metric.ignore_index is None:
                 metric.ignore_index = targets.ignore_index
+            if isinstance(metric, ClasswiseWrapper) and metric.labels is None:
+                metric.labels = self._names or None
             self._takes.append((metric, _view(metric, targets), _taken(metric)))
 
     def update(self, **given: Any) -> None:  # type: ignore[override]
@@ -158,7 +160,7 @@ def _view(metric: Metric, targets: Classes) -> View | None:
     """What makes of a batch's preds and targets those that a metric takes; None: as they are."""
     leaf = _leaf(metric)
     if _module_of(leaf).startswith("torchmetrics.segmentation"):
-        return partial(_maps, getattr(leaf, "input_format", "one-hot"))
+        return partial(_maps, getattr(leaf, "input_format", "one-hot"), targets.ignore_index)
     if _module_of(leaf).startswith("torchmetrics.classification") and _name_of(leaf).startswith(
         "Binary"
     ):
@@ -180,17 +182,21 @@ def _name_of(metric: Metric) -> str:
 def _binary(targets: Classes, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """One logit a sample: of two classes the second's over the first's."""
     preds, target = targets.plain(preds, target)
-    two = preds.ndim == target.ndim + 1 and preds.shape[1] == 2
-    return (preds[:, 1] - preds[:, 0] if two else preds), target
+    if preds.ndim == target.ndim + 1 and preds.shape[1] == 2:
+        preds = preds[:, 1] - preds[:, 0]
+    if preds.shape != target.shape:
+        raise ValueError("expected one output, or those of two classes")
+    return preds, target
 
 
-def _maps(form: str, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Predicted and true classes int64 (B, H, W), or one-hot (B, C, H, W)."""
-    maps = preds.argmax(1), target
+def _maps(form: str, ignored: int | None, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Predicted and true classes int64 (B, H, W), or one-hot (B, C, H, W), 0 where y is ignored."""
     if form == "index":
-        return maps
-    one_hot = (F.one_hot(classes, preds.shape[1]).movedim(-1, 1) for classes in maps)
-    return next(one_hot), next(one_hot)
+        return preds.argmax(1), target
+    counted = target != (-1 if ignored is None else ignored)
+    right = F.one_hot(target.where(counted, 0), preds.shape[1]).movedim(-1, 1)
+    seen = F.one_hot(preds.argmax(1), preds.shape[1]).movedim(-1, 1)
+    return seen * counted.unsqueeze(1), right * counted.unsqueeze(1)
 
 
 def _taken(metric: Metric) -> list[str]:

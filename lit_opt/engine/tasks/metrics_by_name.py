@@ -11,7 +11,7 @@ from importlib import import_module
 from pkgutil import resolve_name
 from typing import Any
 
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 
 from lit_opt.engine.allowed_imports import check_import
 from lit_opt.engine.errors import UserError
@@ -23,18 +23,19 @@ ACCURACY = f"{Accuracy.__module__}.Accuracy"
 ALIASES = {"acc": ACCURACY, "accuracy": ACCURACY}
 ALIASES |= {"iou": "torchmetrics.JaccardIndex", "confmat": "torchmetrics.ConfusionMatrix"}
 PREFIXES = {"multiclass": "Multiclass", "multilabel": "Multilabel", "binary": "Binary"}
+INNER = {"metric", "base_metric"}  # arguments of wrappers that are metrics themselves
 ENDINGS = ("score", "index", "error", "corrcoef", "wrapper", "metric")
 # They average over outputs unless told otherwise, where others need the number of outputs.
 OVER_OUTPUTS = ("MeanSquaredError", "MeanAbsoluteError", "NormalizedRootMeanSquaredError")
 
 
 def complete_metrics(specs: Mapping[str, Any], data: Any) -> dict[str, Any]:
-    """Specs as `{class_path, init_args}`, with what the data tells where they don't: `num_classes`,
-    `num_labels`, `num_outputs`, `task`, `ignore_index`, `input_format`, and a wrapper's `labels`.
+    """Specs as `{name: import path, argument: …}`, with what the data tells where they don't:
+    `num_classes`, `num_labels`, `num_outputs`, `task`, `ignore_index`.
 
     Args:
         specs: By the name to log, such as `{"f1": {"name": "f1", "average": "macro"}}`.
-        data: The data module, asked for `targets`, `num_classes` and `class_names`.
+        data: The data module, asked for `targets` and `num_classes`.
 
     Raises:
         UserError: for a name that no metric has.
@@ -43,17 +44,22 @@ def complete_metrics(specs: Mapping[str, Any], data: Any) -> dict[str, Any]:
 
 
 def _complete(flag: str, spec: Any, data: Any) -> dict[str, Any]:
-    given: dict[str, Any] = {"name": spec} if isinstance(spec, str) else dict(spec or {})
-    given |= given.pop("init_args", None) or {}
-    wanted = given.pop("class_path", None) or given.pop("name", None) or flag.rpartition(".")[2]
+    wanted, given = _parted(spec)
+    wanted = wanted or flag.rpartition(".")[2]
     task = data.targets.task(data.num_classes)
     path = wanted if "." in wanted else _found(wanted, flag, task)
     cls = _class_at(path, flag)
-    for key, value in given.items():
-        if key in ("metric", "base_metric") or (isinstance(value, dict) and "class_path" in value):
-            given[key] = _complete(f"{flag}.{key}", value, data)
+    given |= {key: _complete(f"{flag}.{key}", given[key], data) for key in INNER & given.keys()}
     taken = inspect.signature(cls).parameters.keys() - given.keys()
-    return {"class_path": path, "init_args": given | _told(cls, taken, task, data)}
+    return {"name": path, **given, **_told(cls, taken, task, data)}
+
+
+def _parted(spec: Any) -> tuple[str, dict[str, Any]]:
+    """The name and the arguments of `f1`, `{name: f1, …}` or `{class_path: …, init_args: …}`."""
+    spec = spec.as_dict() if hasattr(spec, "as_dict") else spec  # jsonargparse's Namespace
+    given: dict[str, Any] = {"name": spec} if isinstance(spec, str) else dict(spec or {})
+    given |= given.pop("init_args", None) or {}
+    return str(given.pop("class_path", None) or given.pop("name", "")), given
 
 
 def _told(cls: type, taken: set[str], task: str | None, data: Any) -> dict[str, Any]:
@@ -63,12 +69,9 @@ def _told(cls: type, taken: set[str], task: str | None, data: Any) -> dict[str, 
         sizes = {"num_labels": data.num_classes}
     if task is None and data.num_classes > 1 and cls.__name__ not in OVER_OUTPUTS:
         sizes = {"num_outputs": data.num_classes}
-    told = {**sizes, "input_format": "index"}
-    told |= {"task": task} if task else {}
+    told: dict[str, Any] = sizes | ({"task": task} if task else {})
     if data.targets.ignore_index is not None:
         told["ignore_index"] = data.targets.ignore_index
-    if "labels" in taken:
-        told["labels"] = data.class_names
     return {key: value for key, value in told.items() if key in taken}
 
 
@@ -77,12 +80,14 @@ def _found(wanted: str, flag: str, task: str | None) -> str:
     if wanted.lower() in ALIASES and task:
         return ALIASES[wanted.lower()]
     known: dict[str, str] = {}
+    prefix = PREFIXES.get(task or "", "")
     for path in _metrics_of(task):
-        for form in _forms(path.rpartition(".")[2], PREFIXES.get(task or "", "")):
+        for form in _forms(path.rpartition(".")[2], prefix):
             known.setdefault(form, path)
     if comparable(wanted) in known:
         return known[comparable(wanted)]
-    near = nearest(wanted, [path.rpartition(".")[2] for path in known.values()])
+    names = [path.rpartition(".")[2].removeprefix(prefix) for path in known.values()]
+    near = nearest(wanted, [n for n in names if not n.startswith(tuple(PREFIXES.values()))])
     hint = f"did you mean {' or '.join(near)}?" if near else ""
     raise UserError(
         f"{flag}: no metric of torchmetrics for {task or 'regression'} is called {wanted!r}; "
@@ -130,24 +135,19 @@ def _class_at(path: str, flag: str) -> type[Metric]:
 
 
 def build_metrics(specs: Mapping[str, Any] | None) -> dict[str, Metric]:
-    """The metrics by name: as they are, or built of `{class_path, init_args}`. None: `acc`."""
+    """The metrics by name: as they are, or built of complete specs. None: `acc`."""
     if specs is None:
         return {"acc": Accuracy()}
     return {name: _built(f"--metrics.{name}", spec) for name, spec in specs.items()}
 
 
 def _built(flag: str, spec: Any) -> Any:
-    if hasattr(spec, "as_dict"):  # jsonargparse's Namespace, out of a checkpoint
-        spec = spec.as_dict()
-    if not isinstance(spec, Mapping):
+    if isinstance(spec, Metric | MetricCollection):
         return spec
-    cls = _class_at(spec["class_path"], flag)
-    arguments = {
-        key: _built(f"{flag}.{key}", value)
-        if isinstance(value, Mapping) and "class_path" in value
-        else value
-        for key, value in (spec.get("init_args") or {}).items()
-    }
+    path, arguments = _parted(spec)
+    cls = _class_at(path, flag)
+    for key in INNER & arguments.keys():
+        arguments[key] = _built(f"{flag}.{key}", arguments[key])
     try:
         return cls(**arguments)
     except (TypeError, ValueError) as error:

@@ -23,8 +23,8 @@ def check_loss(loss: Any, targets: Classes, num_classes: int) -> None:
     name = type(loss).__name__
     if any(cls.__name__ in targets.refused for cls in type(loss).__mro__):
         raise UserError(
-            f"the data has {type(targets).__name__}, y {targets.y};\n"
-            f"{name} is for something else, set --loss {targets.instead}"
+            f"the targets of the data are {type(targets).__name__}, y {targets.y};\n"
+            f"{name} is for others: set --loss {targets.instead}"
         )
     if isinstance(loss, nn.CrossEntropyLoss):
         try:
