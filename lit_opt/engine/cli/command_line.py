@@ -32,6 +32,7 @@ register_type(
 )
 USAGE = "python train.py [command] [--option value ...]"
 PRINT = "--print_config"
+LOSS = "--model.loss."
 ENGINE = __name__.rpartition(".cli.")[0]
 
 
@@ -67,8 +68,11 @@ class CommandLine:
             self.parser.set_defaults({f"{group}.{key}": value for key, value in values.items()})
 
     def parse(self, last: bool = False) -> Namespace:
-        """The configuration; `last` says that no layer is to come, so that it may be printed."""
-        flags = [flag for flag in self.flags if last or not flag.startswith(PRINT)]
+        """The configuration; `last` says that no layer is to come, so that it may be printed.
+
+        Arguments of the loss are left to the last: the data may imply which loss it is.
+        """
+        flags = [flag for flag in self.flags if last or not flag.startswith((PRINT, LOSS))]
         config = self._parse(flags)
         if "metrics" in config.model:
             config.model.metrics = join_arguments(config.model.metrics)

@@ -146,11 +146,8 @@ def _is_number(value: Any) -> bool:
 def _leaf(metric: Metric) -> Metric:
     """The metric itself, or what a wrapper of torchmetrics is around."""
     inner = [m for m in metric.modules() if isinstance(m, Metric)]
-    return next((m for m in inner if not _module_of(m).startswith("torchmetrics.wrappers")), metric)
-
-
-def _module_of(metric: Metric) -> str:
-    return type(metric).__module__
+    wrappers = "torchmetrics.wrappers"
+    return next((m for m in inner if not type(m).__module__.startswith(wrappers)), metric)
 
 
 View = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -159,32 +156,30 @@ View = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 def _view(metric: Metric, targets: Classes) -> View | None:
     """What makes of a batch's preds and targets those that a metric takes; None: as they are."""
     leaf = _leaf(metric)
-    if _module_of(leaf).startswith("torchmetrics.segmentation"):
+    home = type(leaf).__module__
+    if home.startswith("torchmetrics.segmentation"):
         return partial(_maps, getattr(leaf, "input_format", "one-hot"), targets.ignore_index)
-    if _module_of(leaf).startswith("torchmetrics.classification") and _name_of(leaf).startswith(
-        "Binary"
-    ):
-        return partial(_binary, targets)
-    plain = isinstance(leaf, Accuracy) or _module_of(leaf).startswith(
-        ("torchmetrics.classification", "torchmetrics.regression")
-    )
-    return targets.plain if plain else None if _taken(metric) else _as_they_are
+    if home.startswith("torchmetrics.classification"):
+        return partial(_probs, targets, type(leaf).__name__.startswith("Binary"))
+    if isinstance(leaf, Accuracy) or home.startswith("torchmetrics.regression"):
+        return targets.plain
+    return None if _taken(metric) else _as_they_are
 
 
 def _as_they_are(preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return preds, target
 
 
-def _name_of(metric: Metric) -> str:
-    return type(metric).__name__
-
-
-def _binary(targets: Classes, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """One logit a sample: of two classes the second's over the first's."""
+def _probs(targets: Classes, binary: bool, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities: torchmetrics would ask each batch anew whether its numbers could be some."""
     preds, target = targets.plain(preds, target)
-    if preds.ndim == target.ndim + 1 and preds.shape[1] == 2:
-        preds = preds[:, 1] - preds[:, 0]
-    if preds.shape != target.shape:
+    if preds.ndim > target.ndim:
+        preds = preds.float().softmax(1)
+        if binary and preds.shape[1] == 2:
+            preds = preds[:, 1]
+    else:
+        preds = preds.float().sigmoid()
+    if binary and preds.shape != target.shape:
         raise ValueError("expected one output, or those of two classes")
     return preds, target
 
@@ -228,4 +223,6 @@ def better_direction(scores: MetricCollection, name: str) -> str:
         return "min"
     leaf = _leaf(owner)
     says = leaf.higher_is_better
-    return "max" if says or (says is None and any(w in _name_of(leaf) for w in LARGER)) else "min"
+    return (
+        "max" if says or (says is None and any(w in type(leaf).__name__ for w in LARGER)) else "min"
+    )

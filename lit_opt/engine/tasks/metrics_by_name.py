@@ -24,7 +24,7 @@ ALIASES = {"acc": ACCURACY, "accuracy": ACCURACY}
 ALIASES |= {"iou": "torchmetrics.JaccardIndex", "confmat": "torchmetrics.ConfusionMatrix"}
 PREFIXES = {"multiclass": "Multiclass", "multilabel": "Multilabel", "binary": "Binary"}
 INNER = {"metric", "base_metric"}  # arguments of wrappers that are metrics themselves
-ENDINGS = ("score", "index", "error", "corrcoef", "wrapper", "metric")
+ENDINGS = ("score", "index", "error", "corrcoef", "rankcorrcoef", "distance", "wrapper", "metric")
 # They average over outputs unless told otherwise, where others need the number of outputs.
 OVER_OUTPUTS = ("MeanSquaredError", "MeanAbsoluteError", "NormalizedRootMeanSquaredError")
 
