@@ -1,6 +1,6 @@
 """A configuration to the model, the data and the arguments of the Trainer."""
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,7 +12,6 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.optim.plan import Plan
-from lit_opt.engine.runs.checkpoint_file import load
 from lit_opt.engine.tasks.net_check import check_loss, check_metrics, check_net
 
 
@@ -104,7 +103,7 @@ def check_targets(model: Any, data: Any) -> None:
     check_metrics(scores, {"loss": outputs.sum(), "preds": outputs, "target": y})
 
 
-def check_objects(built: Objects, config: Namespace, point: Path | None) -> None:
+def check_objects(built: Objects, config: Namespace, checkpoint: Mapping[str, Any]) -> None:
     """Raises `UserError` for what can't go together, before anything is written."""
     model, data = built.model, built.datamodule
     check_accelerator(config.trainer.accelerator)
@@ -113,5 +112,5 @@ def check_objects(built: Objects, config: Namespace, point: Path | None) -> None
     plateau = any(isinstance(s["scheduler"], ReduceLROnPlateau) for s in schedulers)
     if plateau and not data.has_validation:
         raise UserError("ReduceLROnPlateau needs a validation; set --val_fraction above 0")
-    if point:
-        check_weights(model, load(point, map_location="cpu", mmap=True)["state_dict"])
+    if checkpoint:
+        check_weights(model, checkpoint["state_dict"])
