@@ -57,13 +57,12 @@ class ImageFolder(Source):
             return None
         known = self.known_classes or [folder.name for folder in _class_folders(data_dir, "train")]
         self.classes = list(known)
+        whose = "checkpoint" if self.known_classes else "training set"
         paths, labels = [], []
         for folder in _class_folders(data_dir, split):
             files = _image_files(folder)
             paths += files
-            labels += [
-                _label(folder, self.classes, "checkpoint" if self.known_classes else "training set")
-            ] * len(files)
+            labels += [_label(folder, self.classes, whose)] * len(files)
         self.sample_names = [_sample_name(path, split) for path in paths]
         x = self._cached(data_dir, split, paths) if self.cache else None
         if x is None:

@@ -17,9 +17,9 @@ class Source:
     needs: classes, labels or numbers. classes: their names, "0", "1", ... by default. State them
     where you can, then a net can be built before anything is read; what is None when it is asked
     for is taken from the training set.
-    sample_names: of what `load` gave last, such as file names, by which samples are known again in a
-    changed data set; without them by their contents. known_classes: of a checkpoint, in the order
-    in which a source that finds its classes by itself numbers them.
+    sample_names: of what `load` gave last, such as file names, by which samples are known again in
+    a changed data set; without them by their contents. known_classes: those of a checkpoint; a
+    source that finds its classes by itself numbers them so.
     targets: what y is, from `lit_opt.engine.targets`: Classes, SoftLabels, MultiLabel, Regression,
     DenseClasses or NextToken. None: integers (N,) are classes; rows that sum to 1, soft labels.
     """

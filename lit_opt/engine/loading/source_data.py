@@ -210,9 +210,16 @@ class SourceData(LightningDataModule):
             self.splits["val"] = cut.val
         mean, std = (m.tolist() for m in mean_std) if mean_std else (None, None)
         named = list(self._known_classes or ()) if self.targets.named else []
-        sizes = self.num_classes, list(self.in_shape)
-        counted = cut.counts, cut.fingerprint, cut.val_ids
-        self.facts = Facts(named or None, *sizes, mean, std, *counted)
+        self.facts = Facts(
+            classes=named or None,
+            num_classes=self.num_classes,
+            in_shape=list(self.in_shape),
+            mean=mean,
+            std=std,
+            counts=cut.counts,
+            fingerprint=cut.fingerprint,
+            val_ids=cut.val_ids,
+        )
 
     def as_before(self, cut: Cut, stage: str) -> Cut:
         """The cut, or the one with the validation samples of `origin`, which says what changed.
@@ -227,9 +234,11 @@ class SourceData(LightningDataModule):
         if again and again.fingerprint == known.fingerprint:
             return again
         before, now = (f"{c['train']} + {c['val']}" for c in (known.counts, (again or cut).counts))
-        missing = set(known.classes or ()) - set(self._classes["train"] or known.classes or ())
-        gone = f", without {', '.join(sorted(missing)[:10])}" if missing else ""
-        told = f"{before} training + validation samples, now {now}{gone}"
+        told = f"{before} training + validation samples, now {now}"
+        if known.classes and cut.train.y.ndim == 1:
+            there = set(cut.train.y.tolist())
+            gone = [name for k, name in enumerate(self.class_names or ()) if k not in there]
+            told += f", none of {', '.join(gone[:10])}" if gone else ""
         if again is None and self.continues and stage == "fit":
             raise UserError(
                 f"the data is not that of the run: it had {told};\nits validation samples are not "
@@ -322,7 +331,8 @@ class SourceData(LightningDataModule):
         self.keep(facts)
         if self.splits:
             self.splits = {}
-            self.setup(self.trainer.state.fn.value if self.trainer else "fit")
+            function = self.trainer.state.fn if self.trainer else None
+            self.setup(function.value if function else "fit")
 
 
 @rank_zero_only
