@@ -95,7 +95,7 @@ def _scores(trainer: pl.Trainer, *stages: str) -> str:
         f"{name} {metrics[name]:{'.1%' if name.endswith('acc') else '.4f'}}"
         for stage in stages
         for name in names
-        if name.startswith(stage) and not name.endswith("_step")
+        if name.startswith(stage) and name.count("/") < 2 and not name.endswith("_step")
     )
 
 

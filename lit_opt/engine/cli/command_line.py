@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from lit_opt.engine.allowed_imports import limit_imports
-from lit_opt.engine.cli.arguments import dump, expand_flags, expand_mapping
+from lit_opt.engine.cli.arguments import dump, expand_flags, expand_mapping, join_arguments
 from lit_opt.engine.cli.messages import argument_of, short_error
 from lit_opt.engine.cli.named_objects import check_named_objects
 from lit_opt.engine.cli.options import Options, split_command
@@ -33,6 +33,7 @@ register_type(
 )
 USAGE = "python train.py [command] [--option value ...]"
 PRINT = "--print_config"
+LOSS = "--model.loss."
 ENGINE = __name__.rpartition(".cli.")[0]
 
 
@@ -73,9 +74,14 @@ class CommandLine:
             self.parser.set_defaults({f"{group}.{key}": value for key, value in values.items()})
 
     def parse(self, last: bool = False) -> Namespace:
-        """The configuration; `last` says that no layer is to come, so that it may be printed."""
-        flags = [flag for flag in self.flags if last or not flag.startswith(PRINT)]
+        """The configuration; `last` says that no layer is to come, so that it may be printed.
+
+        Arguments of the loss are left to the last: the data may imply which loss it is.
+        """
+        flags = [flag for flag in self.flags if last or not flag.startswith((PRINT, LOSS))]
         config = self._parse(flags)
+        if "metrics" in config.model:
+            config.model.metrics = join_arguments(config.model.metrics)
         seed = config.seed_everything
         if not isinstance(seed, bool) and not 0 <= seed < 2**32:
             raise UserError(f"--seed {seed}: expected a number from 0 to {2**32 - 1}")

@@ -1,6 +1,6 @@
 """A configuration to the model, the data and the arguments of the Trainer."""
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,8 +12,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.optim.plan import Plan
-from lit_opt.engine.runs.checkpoint_file import load
-from lit_opt.engine.tasks.net_check import check_loss, check_net
+from lit_opt.engine.tasks.net_check import check_loss, check_metrics, check_net
 
 
 class Objects(LightningCLI):
@@ -93,15 +92,25 @@ def check_accelerator(accelerator: Any) -> None:
         raise UserError("there is no GPU that torch can use here; set --accelerator auto or cpu")
 
 
-def check_objects(built: Objects, config: Namespace, point: Path | None) -> None:
+def check_targets(model: Any, data: Any) -> None:
+    """Raises `UserError` if net, loss or metrics are not for what the data's targets are."""
+    (x, y), num = data.blank(2), data.num_classes
+    check_loss(model.loss.loss, data.targets, num)
+    expected = data.targets.shape_of_outputs(num, y.shape[1:])
+    outputs = check_net(model.net, x, expected, num)
+    scores = model.val_scores
+    scores.follow(data.targets, None)
+    check_metrics(scores, {"loss": outputs.sum(), "preds": outputs, "target": y})
+
+
+def check_objects(built: Objects, config: Namespace, checkpoint: Mapping[str, Any]) -> None:
     """Raises `UserError` for what can't go together, before anything is written."""
     model, data = built.model, built.datamodule
     check_accelerator(config.trainer.accelerator)
-    check_loss(model.loss.loss, data.source.regression, data.num_classes)
-    check_net(model.net, data.in_shape, data.num_classes)
+    check_targets(model, data)
     _, schedulers = model.optimizers_for(Plan(total_steps=1000, max_epochs=10))
     plateau = any(isinstance(s["scheduler"], ReduceLROnPlateau) for s in schedulers)
     if plateau and not data.has_validation:
         raise UserError("ReduceLROnPlateau needs a validation; set --val_fraction above 0")
-    if point:
-        check_weights(model, load(point, map_location="cpu", mmap=True)["state_dict"])
+    if checkpoint:
+        check_weights(model, checkpoint["state_dict"])

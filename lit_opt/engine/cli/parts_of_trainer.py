@@ -1,6 +1,6 @@
 """The trainer of a command: its callbacks, loggers and plugins beside the user's."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,11 @@ from lit_opt.engine.callbacks.steps_per_execution import StepsPerExecution
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.objects import Objects
 from lit_opt.engine.lightning_private import hide_idle_hooks
-from lit_opt.engine.runs.checkpoint_file import LAST, checkpoints, load, use_safe_io
+from lit_opt.engine.runs.checkpoint_file import LAST, checkpoints, use_safe_io
 from lit_opt.engine.runs.resume.changed_hyperparameters import ChangedHyperparameters
 from lit_opt.engine.runs.resume.signals import StopOnSignal, plugins_of
 from lit_opt.engine.runs.resume.training_state import PlateauBeforeCheckpoint, RunningScores
+from lit_opt.engine.runs.score_tables import ScoreTables
 from lit_opt.engine.runs.scores import CSVCurves, tensorboard
 from lit_opt.engine.tasks.metrics import better_direction
 from lit_opt.engine.tasks.short_step import NoProfiler
@@ -47,6 +48,8 @@ def own_callbacks(
         return callbacks
     if given.enable_progress_bar is not False and not _has(users, ProgressBar):
         callbacks.append(EpochLines())
+    if run:
+        callbacks.append(ScoreTables(run))
     if command == "predict" and run:
         callbacks.append(WritePredictions(run))
     if command == "fit":
@@ -91,8 +94,12 @@ def trainer_of(
     config: Namespace,
     folder: Path | None,
     callbacks: list[Callback],
+    checkpoint: Mapping[str, Any],
 ) -> Trainer:
-    """The trainer; `callbacks` come last, those of the user's and of the command before them."""
+    """The trainer; `callbacks` come last, those of the user's and of the command before them.
+
+    `checkpoint` is that of the start; its step is where the curves of a resumed run go on.
+    """
     given, data = built.trainer_arguments, built.datamodule
     groups = data.hparams.get("steps_per_execution", 1) > 1
     plugins = plugins_of(given.plugins, given.strategy)
@@ -100,6 +107,8 @@ def trainer_of(
     if line.command != "fit":  # where Lightning would add one that writes checkpoints
         users = [callback for callback in users if not isinstance(callback, Checkpoint)]
         given.enable_checkpointing = False
+    resumes = line.command == "fit" and config.resume
+    resumed_step: int | None = checkpoint.get("global_step") if resumes else None
     arguments = {
         **given,
         "callbacks": [
@@ -108,7 +117,7 @@ def trainer_of(
             *own_callbacks(line.command, given, folder, config.ema),
             *callbacks,
         ],
-        "logger": own_loggers(line.command, given, folder, _resumed_step(line, config)),
+        "logger": own_loggers(line.command, given, folder, resumed_step),
         "plugins": plugins,
         "profiler": given.profiler or (None if given.barebones else NoProfiler()),
         "default_root_dir": str(folder or given.default_root_dir or "."),
@@ -117,11 +126,3 @@ def trainer_of(
     use_safe_io(trainer.strategy, plugins)
     hide_idle_hooks(trainer, built.model)
     return trainer
-
-
-def _resumed_step(line: CommandLine, config: Namespace) -> int | None:
-    """The optimizer step from which a run goes on in its own folder."""
-    if line.command != "fit" or not config.resume or not config.ckpt_path:
-        return None
-    step: int = load(Path(config.ckpt_path), mmap=True)["global_step"]
-    return step

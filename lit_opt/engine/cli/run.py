@@ -16,14 +16,17 @@ from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.config_layers import (
     checkpoint_layer,
     data_layer,
+    load_point,
     of_the_experiment,
     run_layer,
+    with_metrics,
 )
 from lit_opt.engine.cli.messages import full_memory
 from lit_opt.engine.cli.objects import Objects, build_data, check_objects
 from lit_opt.engine.cli.parts_of_trainer import checkpoints_of, trainer_of
 from lit_opt.engine.cli.program import Program
 from lit_opt.engine.errors import RunError, Stopped, UserError
+from lit_opt.engine.loading.facts import facts_in
 from lit_opt.engine.runs.atomic_file import write_text
 from lit_opt.engine.runs.checkpoint_file import LAST, newest_valid
 from lit_opt.engine.runs.environment import record_start
@@ -57,9 +60,10 @@ def run(program: Program, words: list[str]) -> Run:
         # From words to a configuration.
         config = line.parse()
         folder = _folder(line, config, held)
-        point = _start_point(line, config, folder)
+        point, checkpoint = _start_point(line, config, folder)
         config = line.parse()
         peeked = build_data(line, config)
+        _keep_facts(line.command, peeked, checkpoint, point, folder)
         implied = data_layer(peeked, config.model.net)
         line.layers.insert(0, implied)
         config = line.parse(last=True)
@@ -67,12 +71,13 @@ def run(program: Program, words: list[str]) -> Run:
             _leave_if_finished(folder, config)
 
         # From the configuration to objects.
-        built = Objects(line, config)
+        built = Objects(line, with_metrics(config, peeked))
         built.datamodule.share(peeked)
-        check_objects(built, config, point)
+        check_objects(built, config, checkpoint)
         stage, stop = StageAtException(), StopOnSignal()
         kept = checkpoints_of(line, built, folder, stop)
-        trainer = trainer_of(line, built, config, folder, [stage, *kept, stop])
+        trainer = trainer_of(line, built, config, folder, [stage, *kept, stop], checkpoint)
+        checkpoint.clear()  # its file can be replaced now
         this = Run(folder, trainer, built.model, built.datamodule, kept, built.validates)
         held.enter_context(_full_memory_told(this, stage))
 
@@ -113,8 +118,10 @@ def _folder(line: CommandLine, config: Namespace, held: ExitStack) -> Path | Non
     return folder
 
 
-def _start_point(line: CommandLine, config: Namespace, folder: Path | None) -> Path | None:
-    """The checkpoint to start from, whose options come under the command's own."""
+def _start_point(
+    line: CommandLine, config: Namespace, folder: Path | None
+) -> tuple[Path | None, dict[str, Any]]:
+    """The checkpoint to start from, whose options come under the command's own; what it holds."""
     point = Path(config.ckpt_path) if config.ckpt_path else None
     resumes = line.command == "fit" and config.resume and folder is not None
     if resumes and folder:
@@ -122,12 +129,23 @@ def _start_point(line: CommandLine, config: Namespace, folder: Path | None) -> P
     elif line.command == "fit" and point and point.name == LAST:
         point = newest_valid(point.parent) or point
     if point is None:
-        return None
+        return None, {}
     line.flags.append(f"--ckpt_path={point}")
-    line.layers.append(checkpoint_layer(point, line.options))
+    checkpoint = load_point(point)
+    line.layers.append(checkpoint_layer(checkpoint, line.options))
     if resumes and folder:
         line.layers.append(run_layer(folder, line.options, line.flags))
-    return point
+    return point, checkpoint
+
+
+def _keep_facts(
+    command: str, data: Any, checkpoint: dict[str, Any], point: Path | None, folder: Path | None
+) -> None:
+    """Tells the data what the checkpoint's numbers mean, before anything is read."""
+    if facts := facts_in(checkpoint):
+        own = bool(folder and point and point.resolve().is_relative_to(folder.resolve()))
+        needs = "test" if command in ("test", "predict") else "train"
+        data.keep(facts, continues=own or command != "fit", needs=needs)
 
 
 def _leave_if_finished(folder: Path, config: Namespace) -> None:
@@ -216,7 +234,6 @@ def _predict(this: Run, point: Path | None) -> None:
         return_predictions=False,
         weights_only=True,
     )
-    this.trainer.print(f"predictions: {this.folder}/predictions.csv")
 
 
 def _finish(this: Run, config: Namespace) -> None:

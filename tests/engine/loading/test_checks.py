@@ -12,9 +12,10 @@ X, Y = images(4)
 @pytest.mark.parametrize(
     ("split", "stage", "data", "message"),
     [
-        ("train", "fit", (torch.zeros(4, 2, 4, 5), Y), r"x is torch.float32 \(4, 2, 4, 5\)"),
+        ("train", "fit", (torch.zeros(4), Y), r"x is torch.float32 \(4,\)"),
         ("train", "fit", (X[0], Y), r"x is torch.uint8 \(2, 4, 5\)"),
-        ("train", "fit", (X, Y.int()), r"y is torch.int32 \(4,\)"),
+        ("train", "fit", (X, Y[:, None]), r"y is torch.int64 \(4, 1\), .*\nset `targets`"),
+        ("train", "fit", (X, torch.zeros(4, 1)), r"y is torch.float32 \(4, 1\), .*\nset `targets`"),
         ("train", "fit", (X, Y[:3]), "4 samples but 3 labels"),
         ("train", "fit", images(0), "no samples"),
         ("train", "fit", (X[:3], torch.tensor([0, -1, 2])), "label -1 at .* 1 .*\nexpected 0 to 2"),
@@ -26,7 +27,7 @@ X, Y = images(4)
         ("val", "validate", images(9, shape=(1, 4, 5)), "--dataset.image_size"),
         ("test", "test", images(0), "no samples"),
         ("test", "test", None, r"load\(\) returned None"),
-        ("test", "test", (images(9)[0], torch.zeros(9, 2)), "2 targets a sample; expected 3"),
+        ("test", "test", (images(9)[0], torch.zeros(9, 2)), r"\(9, 2\);\nexpected integers \(N,\)"),
     ],
 )
 def test_bad_data(split, stage, data, message):
@@ -71,6 +72,6 @@ def test_a_fraction_that_is_no_sample():
 
 @pytest.mark.parametrize("option", [{"flip": True}, {"crop_padding": 1}, {"mixup": 0.2}], ids=str)
 def test_augmentation_needs_images(option):
-    source = Memory(train=(torch.randn(20, 2), torch.randn(20, 1)))
-    with pytest.raises(UserError, match=r"is a table, .*\(2,\);\nflip, crop_padding,"):
+    source = Memory(train=(torch.randn(20, 2), torch.arange(20) % 2))
+    with pytest.raises(UserError, match=r"has no images, .*\(2,\);\nflip, crop_padding,"):
         ImageData(source, **option).setup("fit")

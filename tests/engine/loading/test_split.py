@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from lit_opt.engine.loading.split import split_indices
+from lit_opt.engine.targets import Regression
 
 
 def test_train_and_val_are_the_whole_and_share_nothing():
@@ -30,7 +31,7 @@ def test_no_class_leaves_the_training_split(fraction):
 
 
 def test_regression_is_split_at_random():
-    _, val = split_indices(torch.randn(40, 2), 0.25, seed=0)
+    _, val = split_indices(Regression().strata(torch.randn(40, 2)), 0.25, seed=0)
     assert len(val) == 10
     assert val.tolist() != list(range(10))
 
