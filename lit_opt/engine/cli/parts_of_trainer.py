@@ -18,7 +18,7 @@ from lit_opt.engine.callbacks import (
 from lit_opt.engine.callbacks.steps_per_execution import StepsPerExecution
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.objects import Objects
-from lit_opt.engine.lightning_private import hide_idle_hooks
+from lit_opt.engine.lightning_private import hide_idle_hooks, resume_steps_like_epochs
 from lit_opt.engine.runs.checkpoint_file import LAST, checkpoints, load, use_safe_io
 from lit_opt.engine.runs.resume.changed_hyperparameters import ChangedHyperparameters
 from lit_opt.engine.runs.resume.signals import StopOnSignal, plugins_of
@@ -116,6 +116,7 @@ def trainer_of(
     trainer = Trainer(**arguments)
     use_safe_io(trainer.strategy, plugins)
     hide_idle_hooks(trainer, built.model)
+    resume_steps_like_epochs(trainer)
     return trainer
 
 
