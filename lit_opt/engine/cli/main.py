@@ -10,6 +10,7 @@ from lit_opt.engine.cli.messages import leave
 from lit_opt.engine.cli.options import check_spelling
 from lit_opt.engine.cli.overview import OVERVIEW
 from lit_opt.engine.cli.program import Program
+from lit_opt.engine.cli.streams import unfailing_streams
 
 if TYPE_CHECKING:
     from lit_opt.engine.cli.run import Run
@@ -26,7 +27,11 @@ def main(program: Program, args: list[str] | None = None) -> "Run | None":
         SystemExit: 2 for usage and data, 1 for a run that failed, 143 and 130 for one that was
             stopped by SIGTERM or Ctrl-C; the message is on stderr.
     """
-    words = list(sys.argv[1:] if args is None else args)
+    with unfailing_streams():
+        return _main(program, list(sys.argv[1:] if args is None else args))
+
+
+def _main(program: Program, words: list[str]) -> "Run | None":
     if words[:1] in (["--help"], ["-h"]):
         print(OVERVIEW)
         return None

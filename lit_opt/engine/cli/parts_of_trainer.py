@@ -7,6 +7,7 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, ProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_opt.engine.callbacks import (
     EMA,
@@ -57,17 +58,21 @@ def own_callbacks(
     return callbacks
 
 
-def _has(callbacks: Sequence[Callback], kind: type[Callback]) -> bool:
-    return any(isinstance(callback, kind) for callback in callbacks)
+def _has(parts: Sequence[Any], kind: type) -> bool:
+    return any(isinstance(part, kind) for part in parts)
 
 
 def own_loggers(command: str, given: Namespace, run: Path | None, resumed_step: int | None) -> Any:
-    """`metrics.csv`, and TensorBoard events where tensorboard is installed, unless given."""
-    if given.logger not in (None, True):
-        return given.logger
-    if command != "fit" or run is None or given.barebones:
-        return False
-    return [CSVCurves(run, resumed_step), *tensorboard(run, resumed_step)]
+    """The user's, then `metrics.csv` and, where tensorboard is installed, its events.
+
+    `--logger false` is none at all.
+    """
+    users = [] if given.logger in (None, True, False) else given.logger
+    users = users if isinstance(users, list) else [users]
+    if command != "fit" or run is None or given.barebones or given.logger is False:
+        return users or False
+    events = [] if _has(users, TensorBoardLogger) else tensorboard(run, resumed_step)
+    return [*users, CSVCurves(run, resumed_step), *events]
 
 
 def checkpoints_of(
@@ -100,6 +105,9 @@ def trainer_of(
     if line.command != "fit":  # where Lightning would add one that writes checkpoints
         users = [callback for callback in users if not isinstance(callback, Checkpoint)]
         given.enable_checkpointing = False
+    for callback in users:
+        if isinstance(callback, ModelCheckpoint) and folder and not callback.dirpath:
+            callback.dirpath = str((folder / "checkpoints").absolute())
     arguments = {
         **given,
         "callbacks": [
