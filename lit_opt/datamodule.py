@@ -60,6 +60,7 @@ class ImageData(SourceData):
         cutmix: float = 0.0,
         num_workers: int = 0,
         steps_per_execution: int = 1,
+        drop_last: bool = False,
     ) -> None:
         super().__init__(dataset or Digits(), data_dir, num_workers)
         self.save_hyperparameters(ignore=object_arguments("dataset"))
@@ -101,6 +102,8 @@ class ImageData(SourceData):
     def train_dataloader(self) -> LazyLoader:
         loader = self.loader("train", self.batch_size, shuffle=True)
         loader.group = self.hp.steps_per_execution
+        if self.hp.drop_last:
+            loader.sampler.drop_tail(self.batch_size)
         return loader
 
     def val_dataloader(self) -> LazyLoader | list[LazyLoader]:
