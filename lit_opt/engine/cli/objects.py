@@ -1,5 +1,6 @@
 """A configuration to the model, the data and the arguments of the Trainer."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ from lit_opt.engine.errors import UserError
 from lit_opt.engine.optim.plan import Plan
 from lit_opt.engine.runs.checkpoint_file import load
 from lit_opt.engine.tasks.net_check import check_loss, check_net
+
+# Smaller ones end in an error of arithmetic after the first steps, or do something else in silence.
+LEAST = {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "val_check_interval": 1e-9}
+LEAST |= {"log_every_n_steps": 0, "gradient_clip_val": 0, "min_epochs": 0, "min_steps": 0}
+PER_CORE = 16  # processes; more are a slip of the finger, and would take the machine down
 
 
 class Objects(LightningCLI):
@@ -97,6 +103,13 @@ def check_objects(built: Objects, config: Namespace, point: Path | None) -> None
     """Raises `UserError` for what can't go together, before anything is written."""
     model, data = built.model, built.datamodule
     check_accelerator(config.trainer.accelerator)
+    for flag, least in LEAST.items():
+        value = config.trainer[flag]
+        if isinstance(value, int | float) and value < least:
+            raise UserError(f"--{flag} is {value}; expected at least {least}")
+    for flag, count in (("devices", config.trainer.devices), ("num_workers", data.num_workers)):
+        if str(count).isdigit() and int(count) > PER_CORE * (os.cpu_count() or 1):
+            raise UserError(f"--{flag} {count} are too many processes for {os.cpu_count()} cores")
     check_loss(model.loss.loss, data.source.regression, data.num_classes)
     check_net(model.net, data.in_shape, data.num_classes)
     _, schedulers = model.optimizers_for(Plan(total_steps=1000, max_epochs=10))

@@ -47,11 +47,12 @@ def unfailing_streams() -> Iterator[None]:
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     before = sys.stdout, sys.stderr
-    streams = [Unfailing(stream or open(os.devnull, "w")) for stream in before]
-    sys.stdout, sys.stderr = streams  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        for stream in streams:
-            stream.flush()
-        sys.stdout, sys.stderr = before
+    with open(os.devnull, "w") as nowhere:
+        streams = [Unfailing(stream or nowhere) for stream in before]
+        sys.stdout, sys.stderr = streams  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            for stream in streams:
+                stream.flush()
+            sys.stdout, sys.stderr = before
