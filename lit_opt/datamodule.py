@@ -42,6 +42,7 @@ class ImageData(SourceData):
         num_workers: loader processes; batches are one indexing, so 0 is usually fastest.
         steps_per_execution: optimizer steps that Lightning sees as one, for small nets: the weights
             are the same, callbacks and --limit_train_batches count groups of that many.
+        drop_last: leave out the last batch of a training epoch where it is not full.
     """
 
     def __init__(

@@ -134,6 +134,12 @@ def short_error(message: str) -> str:
     return f"{option}: expected {expected}{seen}"[:400]
 
 
+def refused_object(message: str) -> str:
+    """Why an object can't be built, such as a missing package, out of jsonargparse's message."""
+    why = re.search(r"Problem with given class_path '(?:\w+\.)*(\w+)':\s*(.+)", message)
+    return f"{why[1]} can't be used: {why[2]}" if why else message
+
+
 def _expected(reason: str) -> str:
     """`Expected a <class 'int'>. Got value: x` -> `int`"""
     reason = re.sub(r"\.? Got value:.*", "", reason).removeprefix("Expected a ")

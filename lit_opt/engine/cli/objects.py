@@ -11,6 +11,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lit_opt.engine.cli.command_line import CommandLine
+from lit_opt.engine.cli.messages import refused_object
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.optim.plan import Plan
 from lit_opt.engine.runs.checkpoint_file import load
@@ -59,7 +60,7 @@ class Objects(LightningCLI):
         try:
             built = self.parser.instantiate_classes(self.config)
         except (ValueError, TypeError) as error:
-            raise UserError(str(error)) from error
+            raise UserError(refused_object(str(error))) from error
         self.model, self.datamodule, self.trainer_arguments = built.model, built.data, built.trainer
 
     @property

@@ -16,6 +16,7 @@ from lit_opt.engine.callbacks import (
     StopAtNonFinite,
     WritePredictions,
 )
+from lit_opt.engine.callbacks.batch_of_one import NoBatchOfOne
 from lit_opt.engine.callbacks.steps_per_execution import StepsPerExecution
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.objects import Objects
@@ -52,7 +53,7 @@ def own_callbacks(
         callbacks.append(WritePredictions(run))
     if command == "fit":
         callbacks += [ChangedHyperparameters(), StepLog(), RunningScores()]
-        callbacks.append(PlateauBeforeCheckpoint())
+        callbacks += [PlateauBeforeCheckpoint(), NoBatchOfOne()]
         if not _has(users, StopAtNonFinite):
             callbacks.append(StopAtNonFinite())
     return callbacks

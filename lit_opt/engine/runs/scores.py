@@ -85,10 +85,10 @@ def read_rows(path: Path) -> dict[int, dict[str, Any]]:
         lines = [line.replace(",", ".") for line in lines]
     rows, damaged = {}, text.encode() != content
     for row in csv.DictReader([head, *filter(None, lines)], delimiter=comma):
+        damaged |= any(row.pop(None, []))
         try:
-            values = {key: float(value) for key, value in row.items() if value}
-            step = int(values["step"])
-            rows[step] = {k: v for k, v in row.items() if v} | {"step": step}
+            step = int({key: float(value) for key, value in row.items() if value}["step"])
+            rows[step] = {**row, "step": step}  # empty values as well: they keep the columns' order
         except (KeyError, ValueError, TypeError, OverflowError):
             damaged = True
     if damaged or comma != ",":
