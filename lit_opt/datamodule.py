@@ -43,6 +43,7 @@ class ImageData(SourceData):
         num_workers: loader processes; batches are one indexing, so 0 is usually fastest.
         steps_per_execution: optimizer steps that Lightning sees as one, for small nets: the weights
             are the same, callbacks and --limit_train_batches count groups of that many.
+        drop_last: leave out the last batch of a training epoch where it is not full.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class ImageData(SourceData):
         cutmix: float = 0.0,
         num_workers: int = 0,
         steps_per_execution: int = 1,
+        drop_last: bool = False,
     ) -> None:
         super().__init__(dataset or Digits(), data_dir, num_workers)
         self.save_hyperparameters(ignore=object_arguments("dataset"))
@@ -114,6 +116,8 @@ class ImageData(SourceData):
     def train_dataloader(self) -> LazyLoader:
         loader = self.loader("train", self.batch_size, shuffle=True)
         loader.group = self.hp.steps_per_execution
+        if self.hp.drop_last:
+            loader.sampler.drop_tail(self.batch_size)
         return loader
 
     def val_dataloader(self) -> LazyLoader | list[LazyLoader]:

@@ -134,6 +134,16 @@ def set_update_count(metric: Metric, count: int) -> None:
         metric._update_count = count
 
 
+def resume_steps_like_epochs(trainer: Any) -> None:
+    """A run with `--max_steps` goes on from the end of an epoch as one with `--max_epochs` does.
+
+    Lightning takes that end for a place inside the epoch, and skips the data of the next one
+    (PL#19617); no public name says otherwise. Lightning 2.6; without it that is what happens.
+    """
+    if hasattr(trainer.fit_loop, "_iteration_based_training"):
+        trainer.fit_loop._iteration_based_training = lambda: False
+
+
 @contextmanager
 def stage_of_test(trainer: Any) -> Iterator[None]:
     """Within, a trainer that fits calls itself testing, so that data hooks augment nothing.

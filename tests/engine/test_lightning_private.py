@@ -24,6 +24,7 @@ from lit_opt.engine.lightning_private import (
     hide_idle_hooks,
     is_of_sigterm,
     object_arguments,
+    resume_steps_like_epochs,
     schedulers_within,
     set_update_count,
     stage_of_test,
@@ -174,3 +175,19 @@ def test_help_shows_short_names():
     parser = ArgumentParser(formatter_class=help_with_short_names())
     parser.add_argument("--model.lr", type=float)
     assert "--lr, --model.lr" in parser.format_help()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_fit_loop_is_told_that_its_epochs_end(quiet_trainer, monkeypatch, there):
+    """A loop whose last epoch is over is not inside one, whatever ends the training."""
+    trainer = quiet_trainer(max_steps=30, max_epochs=None)
+    if not there:
+        monkeypatch.delattr(type(trainer.fit_loop), "_iteration_based_training")
+        resume_steps_like_epochs(trainer)
+        assert "_iteration_based_training" not in vars(trainer.fit_loop)
+        return
+    trainer.fit_loop.restarting = True
+    assert trainer.fit_loop.restarting
+    resume_steps_like_epochs(trainer)
+    trainer.fit_loop.restarting = True
+    assert not trainer.fit_loop.restarting

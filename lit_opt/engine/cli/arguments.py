@@ -105,7 +105,11 @@ def read_config(path: Path, options: Options) -> dict[str, Any]:
         hint = f"; did you mean {path.parent / nearest[0]}.yaml?" if nearest else ""
         raise UserError(f"--config: there is no file {path}{hint}")
     try:
-        content = get_loader("yaml")(path.read_text())
+        content = get_loader("yaml")(path.read_text("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not text in UTF-8; save it as such") from None
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):

@@ -11,6 +11,7 @@ from lit_opt.engine.cli.messages import leave
 from lit_opt.engine.cli.options import check_spelling
 from lit_opt.engine.cli.overview import OVERVIEW
 from lit_opt.engine.cli.program import Program
+from lit_opt.engine.cli.streams import unfailing_streams
 
 if TYPE_CHECKING:
     from lit_opt.engine.cli.run import Run
@@ -32,7 +33,11 @@ def main(
     """
     if not isinstance(program, Program):
         program = Program(program, data)
-    words = list(sys.argv[1:] if args is None else args)
+    with unfailing_streams():
+        return _main(program, list(sys.argv[1:] if args is None else args))
+
+
+def _main(program: Program, words: list[str]) -> "Run | None":
     if words[:1] in (["--help"], ["-h"]):
         print(OVERVIEW)
         return None

@@ -1,5 +1,6 @@
 """A configuration to the model, the data and the arguments of the Trainer."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,9 +11,15 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lit_opt.engine.cli.command_line import CommandLine
+from lit_opt.engine.cli.messages import refused_object
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.optim.plan import Plan
 from lit_opt.engine.tasks.net_check import check_loss, check_metrics, check_net
+
+# Smaller ones end in an error of arithmetic after the first steps, or do something else in silence.
+LEAST = {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "val_check_interval": 1e-9}
+LEAST |= {"log_every_n_steps": 0, "gradient_clip_val": 0, "min_epochs": 0, "min_steps": 0}
+PER_CORE = 16  # processes; more are a slip of the finger, and would take the machine down
 
 
 class Objects(LightningCLI):
@@ -52,7 +59,7 @@ class Objects(LightningCLI):
         try:
             built = self.parser.instantiate_classes(self.config)
         except (ValueError, TypeError) as error:
-            raise UserError(str(error)) from error
+            raise UserError(refused_object(str(error))) from error
         self.model, self.datamodule, self.trainer_arguments = built.model, built.data, built.trainer
 
     @property
@@ -108,6 +115,13 @@ def check_objects(built: Objects, config: Namespace, checkpoint: Mapping[str, An
     model, data = built.model, built.datamodule
     check_accelerator(config.trainer.accelerator)
     check_targets(model, data)
+    for flag, least in LEAST.items():
+        value = config.trainer[flag]
+        if isinstance(value, int | float) and value < least:
+            raise UserError(f"--{flag} is {value}; expected at least {least}")
+    for flag, count in (("devices", config.trainer.devices), ("num_workers", data.num_workers)):
+        if str(count).isdigit() and int(count) > PER_CORE * (os.cpu_count() or 1):
+            raise UserError(f"--{flag} {count} are too many processes for {os.cpu_count()} cores")
     _, schedulers = model.optimizers_for(Plan(total_steps=1000, max_epochs=10))
     plateau = any(isinstance(s["scheduler"], ReduceLROnPlateau) for s in schedulers)
     if plateau and not data.has_validation:

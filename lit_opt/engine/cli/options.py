@@ -118,7 +118,7 @@ def options_in_the_sources(command: str, model: str, data: str) -> Options | Non
 
 def _constructor_takes(path: Path, name: str) -> list[str] | None:
     """The names of the arguments of the class `name` in the file `path`."""
-    for node in ast.parse(path.read_text()).body:
+    for node in ast.parse(path.read_bytes()).body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             for item in node.body:
                 if isinstance(item, ast.FunctionDef) and item.name == "__init__":

@@ -7,6 +7,7 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, ProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_opt.engine.callbacks import (
     EMA,
@@ -15,10 +16,11 @@ from lit_opt.engine.callbacks import (
     StopAtNonFinite,
     WritePredictions,
 )
+from lit_opt.engine.callbacks.batch_of_one import NoBatchOfOne
 from lit_opt.engine.callbacks.steps_per_execution import StepsPerExecution
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.objects import Objects
-from lit_opt.engine.lightning_private import hide_idle_hooks
+from lit_opt.engine.lightning_private import hide_idle_hooks, resume_steps_like_epochs
 from lit_opt.engine.runs.checkpoint_file import LAST, checkpoints, use_safe_io
 from lit_opt.engine.runs.resume.changed_hyperparameters import ChangedHyperparameters
 from lit_opt.engine.runs.resume.signals import StopOnSignal, plugins_of
@@ -54,23 +56,27 @@ def own_callbacks(
         callbacks.append(WritePredictions(run))
     if command == "fit":
         callbacks += [ChangedHyperparameters(), StepLog(), RunningScores()]
-        callbacks.append(PlateauBeforeCheckpoint())
+        callbacks += [PlateauBeforeCheckpoint(), NoBatchOfOne()]
         if not _has(users, StopAtNonFinite):
             callbacks.append(StopAtNonFinite())
     return callbacks
 
 
-def _has(callbacks: Sequence[Callback], kind: type[Callback]) -> bool:
-    return any(isinstance(callback, kind) for callback in callbacks)
+def _has(parts: Sequence[Any], kind: type) -> bool:
+    return any(isinstance(part, kind) for part in parts)
 
 
 def own_loggers(command: str, given: Namespace, run: Path | None, resumed_step: int | None) -> Any:
-    """`metrics.csv`, and TensorBoard events where tensorboard is installed, unless given."""
-    if given.logger not in (None, True):
-        return given.logger
-    if command != "fit" or run is None or given.barebones:
-        return False
-    return [CSVCurves(run, resumed_step), *tensorboard(run, resumed_step)]
+    """The user's, then `metrics.csv` and, where tensorboard is installed, its events.
+
+    `--logger false` is none at all.
+    """
+    users = [] if given.logger in (None, True, False) else given.logger
+    users = users if isinstance(users, list) else [users]
+    if command != "fit" or run is None or given.barebones or given.logger is False:
+        return users or False
+    events = [] if _has(users, TensorBoardLogger) else tensorboard(run, resumed_step)
+    return [*users, CSVCurves(run, resumed_step), *events]
 
 
 def checkpoints_of(
@@ -109,6 +115,9 @@ def trainer_of(
         given.enable_checkpointing = False
     resumes = line.command == "fit" and config.resume
     resumed_step: int | None = checkpoint.get("global_step") if resumes else None
+    for callback in users:
+        if isinstance(callback, ModelCheckpoint) and folder and not callback.dirpath:
+            callback.dirpath = str((folder / "checkpoints").absolute())
     arguments = {
         **given,
         "callbacks": [
@@ -125,4 +134,5 @@ def trainer_of(
     trainer = Trainer(**arguments)
     use_safe_io(trainer.strategy, plugins)
     hide_idle_hooks(trainer, built.model)
+    resume_steps_like_epochs(trainer)
     return trainer

@@ -33,7 +33,7 @@ from lit_opt.engine.runs.environment import record_start
 from lit_opt.engine.runs.folder import folder_of, is_finished, locked, mark_finished, probe, run_of
 from lit_opt.engine.runs.resume.changed_hyperparameters import changes
 from lit_opt.engine.runs.resume.signals import StopOnSignal
-from lit_opt.engine.runs.scores import error_line, save_scores
+from lit_opt.engine.runs.scores import check_losses, error_line, of_the_user, save_scores
 
 
 @dataclass
@@ -94,6 +94,7 @@ def run(program: Program, words: list[str]) -> Run:
             _predict(this, point)
         else:
             _score(this, line.command, point)
+            check_losses(this.scores)
     return this
 
 
@@ -182,7 +183,7 @@ def _recorded(
         return
     probe(this.folder, sum(p.nbytes for p in this.model.parameters()) if this.kept else 0)
     path = this.folder / "config.yaml"
-    before = path.read_text() if path.is_file() else None
+    before = path.read_bytes() if path.is_file() else None
     text = line.dump(of_the_experiment(config, implied))
     write_text(path, f"# python train.py --config {path}\n{text}")
     record_start(this.folder, this.trainer, config.seed_everything)
@@ -205,15 +206,16 @@ def _tell_continuation(line: CommandLine, this: Run, config: Namespace) -> None:
 
 def _score_best(this: Run) -> None:
     """Validates and tests the best checkpoint, or the last weights where nothing is validated."""
-    this.trainer.loggers = []  # the curves stay those of the fit
+    this.trainer.loggers = of_the_user(this.trainer.loggers)  # our curves stay those of the fit
     best = this.kept[0].best_model_path or None if this.kept else None
     if best is None and this.folder and this.validates:
-        this.trainer.print("no validation within the run: the last weights are scored")
+        this.trainer.print("no finite validation within the run: the last weights are scored")
     if this.validates:
         _score(this, "validate", best)
     _score(this, "test", best)
     if this.folder and this.trainer.is_global_zero:
         save_scores(this.folder / "metrics.json", this.scores)
+    check_losses(this.scores)
 
 
 def _score(this: Run, command: str, point: Path | str | None) -> None:

@@ -62,6 +62,14 @@ class EpochSampler(DistributedSampler[int]):
         self.num_samples = self.size // num_replicas if shuffle else mine
         self.skipped = 0  # samples of this rank that an interrupted epoch has seen
 
+    def drop_tail(self, batch_size: int) -> None:
+        """Leaves out the batch that is not full; raises `UserError` if there is no other."""
+        self.num_samples -= self.num_samples % batch_size
+        if not self.num_samples:
+            raise UserError(
+                f"--drop_last leaves no batch: of {self.size} samples, {batch_size} each"
+            )
+
     def order(self) -> Tensor:
         """This rank's indices in this epoch, int64."""
         order = torch.arange(self.size)
