@@ -104,7 +104,11 @@ class LitModule(ShortStepModule):
         """The optimizer, and the schedulers for a training of that length."""
         hp: Any = self.hparams
         optimizer = build_optimizer(hp.optimizer, self, self.lr, plan.may_fuse)
-        mode = better_direction(self.val_scores, hp.monitor)
         return [optimizer], build_schedulers(
-            hp.scheduler, optimizer, plan, hp.warmup, hp.scheduler_interval, hp.monitor, mode
+            hp.scheduler, optimizer, plan, hp.warmup, hp.scheduler_interval, *self.best_by()
         )
+
+    def best_by(self) -> tuple[str, str]:
+        """The validation metric that selects the best checkpoint, and "min" or "max"."""
+        monitor: str = self.hparams["monitor"]
+        return monitor, better_direction(self.val_scores, monitor)

@@ -95,6 +95,23 @@ class SourceData(LightningDataModule):
                 return self.targets.outputs(y)
         return len(self.source.classes)
 
+    def implied_options(self, model: dict[str, Any]) -> dict[str, Any]:
+        """The sizes that the net takes, metrics, and a loss that fits, where the model has them."""
+        net, implied = model.get("net"), {}
+        if net is not None and "class_path" in net:
+            sizes = {
+                "in_shape": list(self.in_shape),
+                "in_channels": self.in_shape[0],
+                "num_classes": self.num_classes,
+            }
+            taken = {k: v for k, v in sizes.items() if k in net.get("init_args", {})}
+            implied["net"] = {"class_path": net["class_path"], "init_args": taken}
+        if "metrics" in model:
+            implied["metrics"] = {name: {"name": name} for name in self.targets.metrics}
+        if "loss" in model and self.targets.loss:
+            implied["loss"] = {"class_path": self.targets.loss}
+        return implied
+
     def blank(self, samples: int) -> XY:
         """Zeros as batches hold them; images whose shape is stated are not read for it."""
         if len(self.in_shape) == 3 and type(self.targets) is Classes:

@@ -88,3 +88,14 @@ def check_metrics(scores: Scores, given: Mapping[str, Any]) -> None:
                 f"outputs {tuple(given['preds'].shape)}\n"
                 f"with y {tuple(given['target'].shape)}: {reason}"
             ) from error
+
+
+def check_targets(model: Any, data: Any) -> None:
+    """Raises `UserError` if net, loss or metrics are not for what the data's targets are."""
+    (x, y), num = data.blank(2), data.num_classes
+    check_loss(model.loss.loss, data.targets, num)
+    expected = data.targets.shape_of_outputs(num, y.shape[1:])
+    outputs = check_net(model.net, x, expected, num)
+    scores = model.val_scores
+    scores.follow(data.targets, None)
+    check_metrics(scores, {"loss": outputs.sum(), "preds": outputs, "target": y})
