@@ -21,7 +21,7 @@ TURNS |= {6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"}
 
 @cache
 def suffixes() -> dict[str, str]:
-    """ ".jpg": "JPEG", ... of what Pillow can open here, with its plugins (HEIF) registered so far."""
+    """{".jpg": "JPEG", ...} of what Pillow and its plugins registered so far (HEIF) can open."""
     from PIL import Image
 
     known = Image.registered_extensions()  # also fills OPEN
@@ -62,12 +62,12 @@ def _formats() -> tuple[str, ...]:
     return tuple(format for format in Image.ID if format in suffixes().values())
 
 
-def _orientation(file: Image.Image) -> object:
-    """Not ImageOps.exif_transpose, which also writes the EXIF data anew and fails where it can't."""
+def _orientation(file: Image.Image) -> int:
+    """Not ImageOps.exif_transpose, which fails where it can't write the EXIF data anew."""
     try:
-        return file.getexif().get(0x0112)
+        return int(file.getexif().get(0x0112, 1))
     except Exception:  # damaged EXIF data; the pixels are there
-        return None
+        return 1
 
 
 def _eight_bits(file: Image.Image) -> Image.Image:
