@@ -154,7 +154,9 @@ def test_a_disk_that_is_full_is_told_before_anything_is_decoded(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (150, limits[1]))  # bytes; the header takes 128
     try:
-        with pytest.raises(UserError, match=r"too large for 48 bytes;\nfree .*--dataset.cache false"):
+        with pytest.raises(
+            UserError, match=r"too large for 48 bytes;\nfree .*--dataset.cache false"
+        ):
             build(tmp_path, make=counted)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -390,7 +390,9 @@ def decoded(monkeypatch):
     """The names of the files that Pillow opens."""
     names = []
     real = Image.open
-    monkeypatch.setattr(Image, "open", lambda path, **kw: names.append(path.name) or real(path, **kw))
+    monkeypatch.setattr(
+        Image, "open", lambda path, **kw: names.append(path.name) or real(path, **kw)
+    )
     return names
 
 
