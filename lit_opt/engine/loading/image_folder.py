@@ -7,9 +7,8 @@ import hashlib
 import inspect
 import os
 import sys
-import unicodedata
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,15 +18,17 @@ from torch import Tensor
 
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.loading import image_pixels
-from lit_opt.engine.loading.cache import Row, Rows, cached, in_memory
+from lit_opt.engine.loading.cache import Found, Row, Rows, cached, in_memory
+from lit_opt.engine.loading.class_folders import (
+    check_classes,
+    class_folders,
+    find_images,
+    first_of,
+    split_folder,
+)
 from lit_opt.engine.loading.source import Source
 
 CACHE = ".lit_opt_cache"
-SPLITS = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
 
 
 class ImageFolder(Source):
@@ -69,43 +70,30 @@ class ImageFolder(Source):
             self.in_shape = (channels, image_size, image_size)
 
     def load(self, data_dir: Path, split: str) -> tuple[Tensor, Tensor] | None:
-        root = _split_folder(data_dir, split)
-        if split == "val" and not root.is_dir():
+        if split == "val" and not split_folder(data_dir, split).is_dir():
             return None
-        trained = _class_folders(data_dir, _split_folder(data_dir, "train"))
-        self.classes = sorted({_class_name(folder) for folder in trained})
-        paths, labels, others = [], [], [path for path in _visible(root) if not path.is_dir()]
-        folders = _class_folders(data_dir, root)
-        for folder in folders:
-            label, seen = _label(folder, self.classes), set(folder.resolve().parents)
-            for path in _files_below(folder, seen):
-                if _is_image(path):
-                    paths.append(path)
-                    labels.append(label)
-                else:
-                    others.append(path)
+        self.classes = sorted({name for name, _ in class_folders(data_dir, "train")})
+        paths, labels, others = find_images(data_dir, split, self.classes)
         _tell_left_out("that are no images", [f"'{path}'" for path in others])
-        _check_classes(split, folders, self.classes, labels)
+        check_classes(data_dir, split, self.classes, labels)
         x, broken = self._pixels(data_dir, split, paths)
         if broken:
-            self._check_broken([(paths[row], reason) for row, reason in broken.items()], len(paths))
-            labels = [label for row, label in enumerate(labels) if row not in broken]
-            _check_classes(split, folders, self.classes, labels)
+            self._check_broken(broken, paths)
+            labels = [label for place, label in enumerate(labels) if place not in broken]
+            check_classes(data_dir, split, self.classes, labels)
         return x, torch.tensor(labels)
 
-    def _pixels(
-        self, data_dir: Path, split: str, paths: list[Path]
-    ) -> tuple[Tensor, dict[int, str]]:
-        """uint8 (N, C, H, W), and why the others of `paths`, by position, can't be read."""
+    def _pixels(self, data_dir: Path, split: str, paths: list[Path]) -> Found:
+        """uint8 (N, C, H, W), and by place why the others of `paths` can't be read."""
         here = Path(CACHE, *data_dir.resolve().parts[1:])
-        name, folders = (
-            f"{split}-{self.image_size or 'unresized'}-{self.mode}",
+        name = f"{split}-{self.image_size or 'unresized'}-{self.mode}"
+        found = self.cache and cached(
             [data_dir / CACHE, here],
+            name,
+            self._key(data_dir, paths),
+            len(paths),
+            lambda: self._decode(paths),
         )
-        found = None
-        if self.cache:
-            key = self._key(data_dir, paths)
-            found = cached(folders, name, key, len(paths), lambda: self._decode(paths))
         return found or in_memory(self._decode(paths))
 
     def _key(self, data_dir: Path, paths: list[Path]) -> str:
@@ -129,19 +117,19 @@ class ImageFolder(Source):
         from rich.progress import Progress
 
         first: tuple[Path, Row] | None = None
-        broken: list[tuple[Path, str]] = []
+        broken: dict[int, str] = {}
         on_terminal = sys.stderr.isatty()
         with Progress(console=Console(stderr=True), transient=True, disable=not on_terminal) as bar:
             task = bar.add_task(f"decoding {len(paths):,} images", total=len(paths))
-            for path, image in zip(paths, _in_parallel(self._try, paths), strict=True):
+            for place, image in enumerate(_in_parallel(self._try, paths)):
                 if isinstance(image, str):
-                    broken.append((path, image))
+                    broken[place] = image
                 else:
-                    first = first or (path, image)
-                    _check_size(first, (path, image))
+                    first = first or (paths[place], image)
+                    _check_size(*first, paths[place], image)
                 yield image
                 bar.advance(task)
-        self._check_broken(broken, len(paths))
+        self._check_broken(broken, paths)
 
     def _try(self, path: Path) -> Row | str:
         from PIL import UnidentifiedImageError
@@ -160,11 +148,11 @@ class ImageFolder(Source):
         """uint8 (C, H, W) in 0..255"""
         return image_pixels.read_pixels(path, self.mode, self.image_size, self.background)
 
-    def _check_broken(self, broken: list[tuple[Path, str]], total: int) -> None:
-        told = [f"'{path}': {reason}" for path, reason in broken]
-        if broken and (not self.skip_broken or len(broken) == total):
+    def _check_broken(self, broken: dict[int, str], paths: list[Path]) -> None:
+        told = [f"'{paths[place]}': {reason}" for place, reason in broken.items()]
+        if broken and (not self.skip_broken or len(broken) == len(paths)):
             raise UserError(
-                f"{len(broken)} of {total} images can't be read:\n{_first(told, '; ')}\n"
+                f"{len(broken)} of {len(paths)} images can't be read:\n{first_of(told, '; ')}\n"
                 "mend or remove them, or leave them out with --dataset.skip_broken true"
             )
         _tell_left_out("that can't be read", told)
@@ -182,9 +170,10 @@ def _colour(name: str) -> tuple[int, ...]:
         ) from error
 
 
-def _first(names: Sequence[str], comma: str = ", ") -> str:
-    more = f" and {len(names) - 10:,} more" if len(names) > 10 else ""
-    return comma.join(names[:10]) + more
+def _tell_left_out(why: str, names: list[str]) -> None:
+    if names:
+        files = "1 file" if len(names) == 1 else f"{len(names):,} files"
+        _print_warning(f"{files} left out {why}: {first_of(names)}")
 
 
 @rank_zero_only
@@ -193,14 +182,7 @@ def _print_warning(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr)
 
 
-def _tell_left_out(why: str, names: list[str]) -> None:
-    if names:
-        files = "1 file" if len(names) == 1 else f"{len(names):,} files"
-        _print_warning(f"{files} left out {why}: {_first(names)}")
-
-
-def _check_size(first: tuple[Path, Row], other: tuple[Path, Row]) -> None:
-    (path0, image0), (path, image) = first, other
+def _check_size(path0: Path, image0: Row, path: Path, image: Row) -> None:
     if image.shape != image0.shape:
         (_, h, w), (_, h0, w0) = image.shape, image0.shape
         raise UserError(
@@ -220,77 +202,3 @@ def _in_parallel(read: Callable[[Path], Row | str], paths: list[Path]) -> Rows:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
-
-
-def _visible(folder: Path) -> list[Path]:
-    """By name; without hidden ones and what macOS puts into archives."""
-    try:
-        found = sorted(folder.iterdir()) if folder.is_dir() else []
-    except OSError as error:
-        raise UserError(f"can't read the folder '{folder}': {error.strerror}") from error
-    return [path for path in found if path.name[0] != "." and path.name != "__MACOSX"]
-
-
-def _split_folder(data_dir: Path, split: str) -> Path:
-    usual = [path for path in _visible(data_dir) if path.name.lower() in SPLITS[split]]
-    found = [path for path in usual if path.is_dir()]
-    if len(found) > 1:
-        raise UserError(
-            f"'{found[0]}' and '{found[1]}' are both names of the {split} folder;\n"
-            "keep one: rename or merge the other"
-        )
-    return found[0] if found else data_dir / split
-
-
-def _class_folders(data_dir: Path, root: Path) -> list[Path]:
-    folders = [path for path in _visible(root) if path.is_dir()]
-    if not folders:
-        raise UserError(
-            f"'{root}' {'has no class folders' if root.is_dir() else 'is missing'}; expected\n"
-            f"{data_dir}/{{train,val,test}}/<class>/<image files>, where val may be absent; "
-            "set --data_dir"
-        )
-    return folders
-
-
-def _files_below(folder: Path, seen: set[Path]) -> Iterator[Path]:
-    """By name. A folder in `seen` is not entered again, so links in a circle end."""
-    if (real := folder.resolve()) in seen:
-        return
-    seen.add(real)
-    for path in _visible(folder):
-        if path.is_dir():
-            yield from _files_below(path, seen)
-        else:
-            yield path
-
-
-def _is_image(path: Path) -> bool:
-    """By its name; a link to nowhere is a broken image, a pipe is none."""
-    return path.suffix.lower() in image_pixels.suffixes() and (path.is_file() or not path.exists())
-
-
-def _class_name(folder: Path) -> str:
-    """Names that look the same are the same, though macOS writes "é" as two characters."""
-    return unicodedata.normalize("NFC", folder.name)
-
-
-def _label(folder: Path, classes: list[str]) -> int:
-    name = _class_name(folder)
-    if name not in classes:
-        raise UserError(
-            f"'{folder}' is a class that the training set doesn't have: {_first(classes)}"
-        )
-    return classes.index(name)
-
-
-def _check_classes(split: str, folders: list[Path], classes: list[str], labels: list[int]) -> None:
-    """Every class is trained on; other splits may lack some."""
-    present = {classes[label] for label in labels}
-    empty = [f"'{folder}'" for folder in folders if _class_name(folder) not in present]
-    if empty and (split == "train" or not labels):
-        folder, has = ("folder", "has") if len(empty) == 1 else ("folders", "have")
-        raise UserError(
-            f"the class {folder} {_first(empty)} {has} no images that can be read\n"
-            "(.jpg, .png, .webp, .tif, …): add some, or remove the folder"
-        )

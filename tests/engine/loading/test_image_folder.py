@@ -97,7 +97,7 @@ def test_missing_root_and_split(root, tmp_path):
     for path in (root / "test").rglob("*.*"):
         path.unlink()
     (root / "test" / "cat").rmdir()
-    assert "test/dog' has no images" in error_of(ImageFolder(), root, "test")
+    assert "test/dog';\neach class needs some" in error_of(ImageFolder(), root, "test")
     (root / "test" / "dog").rmdir()
     assert "test' has no class folders" in error_of(ImageFolder(), root, "test")
     (root / "test").rmdir()
@@ -121,7 +121,14 @@ def broken(root):
     (cat / "a4.png").write_bytes(good[:-30])
     (cat / "a5.png").symlink_to("nowhere")
     Image.fromarray(np.ones((3, 4), np.float32)).save(cat / "a6.tif")
-    reasons = ["empty or no image", "empty or no image", "", "", "No such file", "floating-point"]
+    reasons = [
+        "empty or no image",
+        "empty or no image",
+        "",
+        "",
+        "No such file",
+        "its pixels are floating-point",
+    ]
     return dict(zip(sorted(path.name for path in cat.glob("a?.*")), reasons, strict=True))
 
 
@@ -130,7 +137,8 @@ def test_all_broken_images_are_named_at_once(root, broken):
         message = error_of(ImageFolder(cache=cache), root)
         assert message.startswith("6 of 9 images can't be read")
         assert "--dataset.skip_broken true" in message
-        assert all(f"train/cat/{name}': {reason}" in message for name, reason in broken.items())
+        for name, reason in broken.items():
+            assert f"train/cat/{name}': {reason}" in message
     assert not caches(root)
     for number in range(5):
         (root / f"train/dog/{number}.jpg").touch()
@@ -157,7 +165,9 @@ def test_broken_images_are_left_out(root, broken, decoded, capsys):
     x, y = ImageFolder(skip_broken=True).load(root, "train")
     assert x[:, 0, 0, 0].tolist() == [10, 15, 20, 30]
     (root / "train/dog/c.png").write_bytes(b"")
-    assert "the class folder" in error_of(ImageFolder(skip_broken=True), root)
+    message = error_of(ImageFolder(skip_broken=True), root)
+    assert "no images that can be read" in message
+    assert "train/dog'" in message
     for path in (root / "test").rglob("*.*"):
         path.write_bytes(b"")
     assert "3 of 3 images" in error_of(ImageFolder(skip_broken=True), root, "test")
@@ -215,8 +225,8 @@ def test_orientation_of_jpegs_that_are_halved_and_of_damaged_exif(tmp_path):
         path.parent.mkdir(parents=True)
         image.save(path, exif=data, quality=95)
     (turned, _), _ = ImageFolder(8).load(tmp_path, "train")
-    assert (turned[:, :4] > 250).all()
-    assert (turned[:, 4:] < 5).all()
+    assert (turned[:, :3] > 250).all()
+    assert (turned[:, 5:] < 5).all()
 
 
 RED, CLEAR = (255, 0, 0, 255), (0, 0, 0, 0)
@@ -368,7 +378,7 @@ def test_class_names(root):
     assert source.load(root, "test")[1].tolist() == [0, 2]
     assert source.classes == ["caf\u00e9 ", "cat", "dog"]
     (root / "train/empty").mkdir()
-    assert "class folder '" in error_of(source, root)
+    assert "train/empty'" in error_of(source, root)
 
 
 def test_differing_sizes(root):
