@@ -74,7 +74,7 @@ class ImageFolder(Source):
             return None
         self.classes = sorted({name for name, _ in class_folders(data_dir, "train")})
         paths, labels, others = find_images(data_dir, split, self.classes)
-        _tell_left_out("that are no images", [f"'{path}'" for path in others])
+        _tell_left_out("not an image", [f"'{path}'" for path in others])
         check_classes(data_dir, split, self.classes, labels)
         x, broken = self._pixels(data_dir, split, paths)
         if broken:
@@ -155,7 +155,7 @@ class ImageFolder(Source):
                 f"{len(broken)} of {len(paths)} images can't be read:\n{first_of(told, '; ')}\n"
                 "mend or remove them, or leave them out with --dataset.skip_broken true"
             )
-        _tell_left_out("that can't be read", told)
+        _tell_left_out("can't be read", told)
 
 
 def _colour(name: str) -> tuple[int, ...]:
@@ -173,7 +173,7 @@ def _colour(name: str) -> tuple[int, ...]:
 def _tell_left_out(why: str, names: list[str]) -> None:
     if names:
         files = "1 file" if len(names) == 1 else f"{len(names):,} files"
-        _print_warning(f"{files} left out {why}: {first_of(names)}")
+        _print_warning(f"{files} left out ({why}): {first_of(names)}")
 
 
 @rank_zero_only

@@ -84,6 +84,8 @@ def _eight_bits(file: Image.Image) -> Image.Image:
         kind = "floating-point numbers" if file.mode[0] == "F" else "signed or 32-bit integers"
         raise ValueError(f"its pixels are {kind} of unknown range; save it with 8 or 16 bits")
     values = np.asarray(file).astype(np.int64)
+    if getattr(file, "tag_v2", {}).get(262) == 0:  # TIFF: 0 is white, which Pillow leaves to us
+        values = 65535 - values
     image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
     if "transparency" not in file.info:
         return image

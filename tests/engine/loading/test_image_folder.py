@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import EpsImagePlugin, Image, ImageOps
 from torchvision.transforms import v2
 
 from lit_opt.datamodule import ImageData
@@ -152,7 +152,7 @@ def test_broken_images_are_left_out(root, broken, decoded, capsys):
     assert x[:, 0, 0, 0].tolist() == [10, 20, 30]
     assert y.tolist() == [0, 0, 1]
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("warning: 6 files left out that can't be read: ")
+    assert line.startswith("warning: 6 files left out (can't be read): ")
     assert all(f"train/cat/{name}'" in line for name in broken)
     decoded.clear()
     assert all(map(torch.equal, (x, y), ImageFolder(skip_broken=True).load(root, "train")))
@@ -280,6 +280,19 @@ def test_16_bits_are_scaled(tmp_path, suffix):
     assert seen.flatten().tolist() == [0, 1, 128, 255]
 
 
+def test_16_bits_where_0_is_white(tmp_path):
+    values = Image.fromarray(np.array([[0, 65535]], np.uint16))
+    seen = pixel_of(tmp_path, values, 1, name="test/dog/a.tif", tiffinfo={262: 0})
+    assert seen.flatten().tolist() == [255, 0]
+
+
+def test_an_eps_file_of_another_name_is_not_run(root, monkeypatch):
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *a, **k: pytest.fail("was run"))
+    Image.new("RGB", (4, 3)).save(root / "train/cat/a.eps")
+    (root / "train/cat/a.eps").rename(root / "train/cat/z.png")
+    assert "z.png': empty or no image" in error_of(ImageFolder(), root)
+
+
 def test_16_bits_with_a_transparent_shade(tmp_path):
     values = np.array([[300, 301]], np.uint16)
     Image.fromarray(values).save(tmp_path / "a.png")
@@ -337,7 +350,7 @@ def test_files_that_are_no_images_are_told_once(root, capsys):
     for _ in range(2):
         assert len(ImageFolder().load(root, "train")[0]) == 3
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("warning: 7 files left out that are no images: ")
+    assert line.startswith("warning: 7 files left out (not an image): ")
     assert all(f"train/{name}'" in line for name in [*names, "dog/pipe.png"])
 
 
