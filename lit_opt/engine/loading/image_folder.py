@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import inspect
@@ -136,12 +137,13 @@ class ImageFolder(Source):
 
         try:
             return self._read(path)
-        except MemoryError:  # says nothing about the file
-            raise
         except UnidentifiedImageError:
             return "empty or no image"
         except Exception as error:  # Pillow raises a dozen types for broken files
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", 0)
+            if number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):  # not the file's fault
+                raise UserError(f"can't read '{path}': {reason}") from error
             return reason.partition("\n")[0]
 
     def _read(self, path: Path) -> Row:

@@ -1,3 +1,4 @@
+import errno
 import os
 import struct
 import zlib
@@ -177,6 +178,16 @@ def test_an_image_over_the_limit_of_pillow_is_named(root, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)  # an error from twice as many on
     message = error_of(ImageFolder(), root)
     assert "cat/a.png': Image size (12 pixels) exceeds limit of 10 pixels" in message
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EMFILE, "Too many open files")])
+def test_what_is_not_the_fault_of_a_file_leaves_nothing_out(root, error):
+    class Fails(ImageFolder):
+        def _read(self, path):
+            raise error
+
+    assert "can't read '" in error_of(Fails(skip_broken=True), root)
+    assert not caches(root)
 
 
 def pixel_of(root, image, channels=3, name="test/dog/z.png", background="white", **options):
