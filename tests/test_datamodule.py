@@ -211,7 +211,8 @@ def test_under_the_cli(tmp_path, monkeypatch):
     assert cli.datamodule.in_shape == (3, 64, 64)
     dataset = cli.datamodule.hparams["dataset"]
     assert dataset["class_path"].endswith(".ImageFolder")
-    assert dict(dataset["init_args"]) == {"image_size": 64, "channels": 3, "cache": True}
+    given = {"image_size": 64, "channels": 3, "cache": True}
+    assert dict(dataset["init_args"]) == {**given, "background": "white", "skip_broken": False}
     torch.save(dict(cli.datamodule.hparams), tmp_path / "hparams.pt")
     torch.load(tmp_path / "hparams.pt", weights_only=True)
 
