@@ -36,7 +36,7 @@ def test_speed_on_made_up_data():
 def test_scores_over_seeds():
     printed = program("seeds.py", str(ROOT / "configs/digits.yaml"), "--seeds=2", "--epochs=1")
     assert {line.split()[0] for line in printed.splitlines()} == {
-        *("val/acc", "val/loss", "test/acc", "test/loss", "seconds", "training"),
+        *("val/acc", "val/loss", "test/acc", "test/loss", "seconds", "training")
     }
     assert "n = 2" in printed
     assert float(printed.split("training")[1].split()[0]) > 0

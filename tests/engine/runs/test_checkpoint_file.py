@@ -77,14 +77,8 @@ FAULTS = {
         "changed",
     ),
     "text": (lambda path: path.write_text("lr: 0.1\n"), "never a checkpoint"),
-    "code": (
-        lambda path: torch.save(state() | {"state_dict": Code()}, path),
-        "class or function",
-    ),
-    "pickle with code": (
-        lambda path: path.write_bytes(pickle.dumps(Code())),
-        "never a checkpoint",
-    ),
+    "code": (lambda path: torch.save(state() | {"state_dict": Code()}, path), "class or function"),
+    "pickle with code": (lambda path: path.write_bytes(pickle.dumps(Code())), "never a checkpoint"),
     "weights": (lambda path: torch.save(state()["state_dict"], path), "plain weights"),
     "folder": (fold, "directory"),
     "absent": (Path.unlink, "No such file"),
