@@ -9,17 +9,9 @@ import pytest
 import torch
 from conftest import main
 
-BASE = [
-    "--name=x",
-    "--resume",
-    "--epochs=4",
-    "--net=MLP",
-    "--net.hidden=[32]",
-    "--net.dropout=0.2",
-    "--crop_padding=1",
-    "--scheduler=OneCycleLR",
-    "--log_every_n_steps=5",
-]
+BASE = ["--name=x", "--resume", "--epochs=3", "--net=MLP", "--net.hidden=[32]"]
+BASE += ["--net.dropout=0.2", "--crop_padding=1", "--scheduler=OneCycleLR", "--log_every_n_steps=5"]
+EXPECTED: dict[tuple[str, ...], dict] = {}  # of whole runs
 
 
 class At(pl.Callback):
@@ -69,10 +61,11 @@ def digest() -> dict:
 
 
 def uninterrupted(words: list[str]) -> dict:
-    assert go(*words) == 0
-    expected = digest()
-    Path("runs").rename("whole")
-    return expected
+    if (*words,) not in EXPECTED:
+        assert go(*words) == 0
+        EXPECTED[(*words,)] = digest()
+        Path("runs").rename("whole")
+    return EXPECTED[(*words,)]
 
 
 PLATEAU = ["--scheduler=ReduceLROnPlateau", "--scheduler.patience=0", "--scheduler.threshold=0.9"]
@@ -93,8 +86,8 @@ MORE = [
     ([], 42),  # the last batch of an epoch
     (["--num_workers=2"], 30),
     (LIMIT, 12),
-    (["--max_steps=70"], 30),
-    (["--max_steps=70"], 42),
+    (["--max_steps=50"], 30),
+    (["--max_steps=50"], 42),
     (["--scheduler=null", "--callbacks+=HalveWhenStuck"], 30),
     (PLATEAU, 30),
     (PLATEAU, 42),
@@ -103,7 +96,7 @@ MORE = [
     (["--optimizer=SGD", "--optimizer.momentum=0.9", "--precision=bf16-mixed"], 30),
     (["--check_val_every_n_epoch=2"], 30),
     (["--val_check_interval=30", "--check_val_every_n_epoch=null"], 29),
-    ([*STOPS_EARLY, "--min_epochs=3", "--lr=0.3"], 50),
+    ([*STOPS_EARLY, "--epochs=4", "--min_epochs=3", "--lr=0.3"], 50),
 ]
 
 
@@ -152,9 +145,9 @@ def test_a_resume_that_can_not_be_had_changes_nothing(words, capsys):
     assert go(f"--callbacks+={__name__}.At") == 0
 
 
-def test_without_a_name_the_newest_run_goes_on(capsys):
+def test_without_a_name_the_newest_run_goes_on(trained, capsys):
     for name in ("a", "b"):
-        main(["--epochs=1", f"--name={name}", "--no_test"])
+        trained("--epochs=1", "--no_test", name=name)
     main(["--resume", "--epochs=2"])
     assert "continuing runs/b/checkpoints/last.ckpt, trainer.max_epochs 1 -> 2" in (
         capsys.readouterr().out
