@@ -35,9 +35,9 @@ def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def spoilt(run):
+def spoilt(trained):
     """`spoilt("loss", value)`: the flag of a checkpoint that has this hyperparameter."""
-    path = run("--name=a", *SHORT).folder / "checkpoints/last.ckpt"
+    path = trained(*SHORT) / "checkpoints/last.ckpt"
 
     def spoilt(key: str, value: Any) -> str:
         checkpoint = torch.load(path, weights_only=True)

@@ -237,8 +237,8 @@ def test_a_continued_fit_ends_as_the_uninterrupted_one(run, capsys, words):
 
 
 @pytest.mark.parametrize(("then", "now"), [("null", "0.9"), ("0.9", "null")])
-def test_an_average_can_not_begin_or_end_within_a_run(run, fails, then, now):
-    run("fit", "--epochs=1", "--name=a", f"--ema={then}", *FEW)
+def test_an_average_can_not_begin_or_end_within_a_run(trained, fails, then, now):
+    trained("fit", "--epochs=1", f"--ema={then}", *FEW)
     before = [(path, path.read_bytes()) for path in Path("runs/a").rglob("*.[yc]*")]
     error = fails("fit", "--resume", "--name=a", "--epochs=2", f"--ema={now}", *FEW)
     assert f"trained with ema {then}, now ema is {now};" in error
@@ -246,8 +246,8 @@ def test_an_average_can_not_begin_or_end_within_a_run(run, fails, then, now):
     assert [(path, path.read_bytes()) for path in Path("runs/a").rglob("*.[yc]*")] == before
 
 
-def test_the_decay_is_the_checkpoints_unless_given(run, parse, capsys):
-    run("fit", "--epochs=1", "--name=a", "--ema=0.9", *FEW)
+def test_the_decay_is_the_checkpoints_unless_given(trained, run, parse, capsys):
+    trained("fit", "--epochs=1", "--ema=0.9", *FEW)
     assert parse("fit", LAST)["ema"] == parse("--config=runs/a/config.yaml")["ema"] == 0.9
     run("fit", LAST, "--epochs=2", "--ema=0.8", *FEW)
     assert "continuing with ema 0.9 -> 0.8\n" in capsys.readouterr().out

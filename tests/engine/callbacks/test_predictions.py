@@ -14,8 +14,8 @@ BEST = "--ckpt_path=runs/a/checkpoints/best.ckpt"
 WRITTEN = Path("runs/a/predictions.csv")
 
 
-def test_predictions_of_classes_are_those_of_the_test_score(run, column):
-    run("--epochs=2", "--name=a")
+def test_predictions_of_classes_are_those_of_the_test_score(trained, run, column):
+    trained("--epochs=1", "--no_test")
     run("predict", BEST)
     _, labels = Digits().load(None, "test")
     assert column(WRITTEN, "index") == [str(index) for index in range(len(labels))]
@@ -31,8 +31,8 @@ def test_predictions_of_a_regression_are_the_outputs(run, column):
     assert len(column(WRITTEN, "output_0")) == 88
 
 
-def test_a_prediction_that_fails_leaves_the_earlier_ones(run, fails, monkeypatch):
-    run("--epochs=1", "--name=a")
+def test_a_prediction_that_fails_leaves_the_earlier_ones(trained, run, fails, monkeypatch):
+    trained("--epochs=1", "--no_test")
     run("predict", BEST)
     before = WRITTEN.read_text()
 

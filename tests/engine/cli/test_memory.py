@@ -33,8 +33,8 @@ def test_what_is_set_already_is_not_proposed(fails, monkeypatch):
     assert "--accumulate_grad_batches 4 " in error
 
 
-def test_in_an_evaluation_eval_batch_size_is_named(fails, run, monkeypatch):
-    run("--name=a", "--epochs=1", "--no_test")
+def test_in_an_evaluation_eval_batch_size_is_named(fails, trained, monkeypatch):
+    trained("--epochs=1", "--no_test")
     for step, words in {
         "validation_step": [],
         "test_step": ["test", "--ckpt_path=runs/a/checkpoints/last.ckpt"],

@@ -58,6 +58,7 @@ def test_what_is_in_a_runs_way_goes_or_gets_another_name():
 
 # ---- the lock
 
+
 def hold(told: Connection) -> None:
     with locked(RUN):
         if worker := os.fork():
