@@ -22,8 +22,9 @@ def command(*words: str) -> str:
 
 
 @pytest.mark.slow
-def test_two_processes_train_in_one_run_folder_and_score_exactly_what_one_does():
-    printed = command("--epochs=2", "--name=a", *TWO)
+@pytest.mark.parametrize("words", [[], ["--ema=0.9"]], ids=str)
+def test_two_processes_train_in_one_run_folder_and_score_exactly_what_one_does(words):
+    printed = command("--epochs=2", "--name=a", *words, *TWO)
     assert [line.split()[0] for line in printed.splitlines()] == (
         ["MLP,", "epoch", "epoch", "Validation", "Test", "run"]
     )

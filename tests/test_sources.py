@@ -14,8 +14,6 @@ from lit_opt.datamodule import ImageData
 from lit_opt.engine.errors import UserError
 from lit_opt.sources import EMNIST, Source
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
-
 
 @pytest.fixture
 def offline(monkeypatch):
@@ -151,14 +149,3 @@ def test_shape_and_classes_are_known_before_any_file(tmp_path, offline):
 def test_a_source_without_load_says_so():
     with pytest.raises(NotImplementedError, match=r"must override load\(\)"):
         Source().load(Path(), "train")
-
-
-@pytest.mark.skipif(not (SHARED / "FashionMNIST").is_dir(), reason="needs ../shared/data")
-def test_real_fashion_mnist(offline):
-    dm = ImageData(data.FashionMNIST(), data_dir=str(SHARED))
-    dm.prepare_data()
-    dm.setup("fit")
-    assert [len(split) for split in dm.splits.values()] == [54_000, 6_000]
-    x, _ = dm.on_after_batch_transfer(next(iter(dm.train_dataloader())), 0)
-    assert x.shape == (64, 1, 28, 28)
-    assert abs(x.mean()) < 0.2

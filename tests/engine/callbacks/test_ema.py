@@ -1,14 +1,11 @@
 """The average is the formula's, is what is scored and kept, and training does not notice it."""
 
-import subprocess
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
 import torch
-from conftest import ROOT
 from lightning.pytorch.callbacks import LambdaCallback, LearningRateFinder, ModelCheckpoint
 from torch import nn
 
@@ -285,15 +282,3 @@ def test_without_validation_the_average_of_the_last_step_is_tested(run):
 @pytest.mark.parametrize("decay", ["0", "1", "1.5", "nan", "much"])
 def test_a_decay_that_is_none_is_refused(fails, decay):
     assert "--ema" in fails("--epochs=1", f"--ema={decay}")
-
-
-@pytest.mark.slow
-def test_two_processes_make_the_same_average():
-    words = ["--epochs=2", "--name=a", "--ema=0.9", "--accelerator=cpu", "--devices=2"]
-    train = [sys.executable, str(ROOT / "train.py")]
-    printed = [
-        subprocess.run([*train, *words], capture_output=True, text=True, timeout=300).stdout
-        for words in (words, ["test", "--ckpt_path=runs/a/checkpoints/best.ckpt"])
-    ]
-    assert printed[1].strip() in printed[0]
-    assert "Test Error" in printed[1]

@@ -15,8 +15,10 @@ WRITTEN = Path("runs/a/predictions.csv")
 
 
 def test_predictions_of_classes_are_those_of_the_test_score(trained, run, column):
-    trained("--epochs=1", "--no_test")
+    """Of what net, the checkpoint tells."""
+    trained("--epochs=1", "--no_test", "--net.hidden=[32]", "--batch_size=100", "--lr=0.01")
     run("predict", BEST)
+    assert WRITTEN.read_text().startswith("index,pred,class,prob\n")
     _, labels = Digits().load(None, "test")
     assert column(WRITTEN, "index") == [str(index) for index in range(len(labels))]
     hits = [int(p) == y for p, y in zip(column(WRITTEN, "pred"), labels.tolist(), strict=True)]

@@ -1,10 +1,6 @@
 import pytest
-import torch
 
 from lit_opt.engine.cli.command_line import _run_label as config_label
-from lit_opt.engine.cli.config_layers import checkpoint_layer
-from lit_opt.engine.cli.options import Options
-from lit_opt.engine.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -18,15 +14,3 @@ from lit_opt.engine.errors import UserError
 )
 def test_an_unnamed_run_is_called_after_its_config(words, label):
     assert config_label(words) == label
-
-
-@pytest.mark.parametrize(
-    "content",
-    ["no zip file", "", {"weight": torch.zeros(2)}, {"hyper_parameters": Options}],
-    ids=["text", "empty", "weights", "code"],
-)
-def test_files_that_are_no_checkpoints_are_told_apart(tmp_path, content):
-    path = tmp_path / "x.ckpt"
-    path.write_text(content) if isinstance(content, str) else torch.save(content, path)
-    with pytest.raises(UserError, match=r"x\.ckpt"):
-        checkpoint_layer(path, Options(["model.lr"]))

@@ -152,8 +152,10 @@ def test_without_a_name_the_newest_run_goes_on(trained, capsys):
     assert "continuing runs/b/checkpoints/last.ckpt, trainer.max_epochs 1 -> 2" in (
         capsys.readouterr().out
     )
+    before = {path: path.read_bytes() for path in Path("runs/b").rglob("*.*")}
     main(["--resume", "--name=b", "--no_test"])
-    assert "runs/b is finished" in capsys.readouterr().out
+    assert "runs/b is finished; a larger --max_epochs would go on" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in Path("runs/b").rglob("*.*")} == before
 
 
 def test_there_must_be_a_run_to_resume(fails):
