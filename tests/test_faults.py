@@ -101,38 +101,26 @@ def test_killed(whole, moments):
 
 # ---- SIGTERM and Ctrl-C
 
+IN_TRAINING = [(TERM, "step 30", 0), (TERM, "fit 42", 0), (TERM, "epoch 1", 0), (TERM, "end", 0)]
+IN_TRAINING += [(INT, "step 30", 0), (INT, "fit 42", 0), (TERM, "step 30", 2), (TERM, "fit 42", 2)]
+OUTSIDE = [(n, moment) for n in (TERM, INT) for moment in ("sanity 0", "validate 63", "test")]
+
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("number", "status", "moment", "words", "group"),
-    [
-        (TERM, 143, "step 30", [], False),
-        (TERM, 143, "step 30", ["--num_workers=2"], True),
-        (TERM, 143, "fit 42", ["--num_workers=2"], True),
-        (TERM, 143, "fit 42", [], False),
-        (TERM, 143, "epoch 1", [], False),
-        (TERM, 143, "end", [], False),
-        (INT, 130, "step 30", [], False),
-        (INT, 130, "fit 42", [], False),
-    ],
-    ids=str,
-)
-def test_a_signal_saves(whole, number, status, moment, words, group):
-    stopped = Run(*COMMAND, *words, HOLD=moment).held().send(number, group).go().end()
+@pytest.mark.parametrize(("number", "moment", "workers"), IN_TRAINING, ids=str)
+def test_a_signal_saves(whole, number, moment, workers):
+    run = Run(*COMMAND, f"--num_workers={workers}", HOLD=moment).held()
     told = (f"{number.name} at step", "runs/x/checkpoints/last.ckpt")
-    assert_told(stopped, status, *told, lines=1 if number == TERM else 2)
+    stopped = run.send(number, group=workers > 0).go().end()
+    assert_told(stopped, 128 + number, *told, lines=1 if number == TERM else 2)
     assert_ends_like(whole)  # without workers
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("number", "status", "moment"),
-    [(TERM, 143, moment) for moment in ("start", "sanity 0", "validate 63", "test")]
-    + [(INT, 130, moment) for moment in ("sanity 0", "validate 63", "test")],
-)
-def test_a_signal_outside_of_the_training_ends_at_once(whole, number, status, moment):
+@pytest.mark.parametrize(("number", "moment"), [(TERM, "start"), *OUTSIDE], ids=str)
+def test_a_signal_outside_of_the_training_ends_at_once(whole, number, moment):
     stopped = Run(*COMMAND, HOLD=moment).held().send(number).go().end()
-    assert_told(stopped, status, number.name, lines=1)
+    assert_told(stopped, 128 + number, number.name, lines=1)
     assert_ends_like(whole)
 
 

@@ -56,39 +56,21 @@ def written(config: str) -> str:
 CALLBACK = "class_path: lightning.pytorch.callbacks.LambdaCallback"
 METRIC = "class_path: torchmetrics.MinMaxMetric"
 NET = "class_path: torchvision.models.resnet18"
-CONFIGS = [
-    "net: {class_path: NAME.Net}",
-    "net: !!python/object/apply:NAME.loss [1, 2]",
-    "model: {net: NAME.Net}",
-    "loss: NAME.loss",
-    "optimizer: NAME.Optimizer",
-    "optimizer: {name: NAME.Optimizer}",
-    "optimizer: {class_path: NAME.Optimizer}",
-    "optimizer: NAME:Optimizer.mro",
-    "optimizer: {name: SGD, momentum: {class_path: NAME.Net}}",
-    "scheduler: {name: NAME.Net}",
-    "dataset: NAME.Net",
-    "callbacks: [{class_path: NAME.Callback}]",
-    "callbacks+: [NAME.Callback]",
-    f"callbacks: [{{{CALLBACK}, init_args: {{on_fit_start: NAME.loss}}}}]",
-    f"metrics: {{a: {{{METRIC}, init_args: {{base_metric: NAME.Net}}}}}}",
-    f"net: {{{NET}, init_args: {{norm_layer: NAME.Net}}}}",
-    "logger: {class_path: NAME.Net}",
-    "profiler: {class_path: NAME.Net}",
-    "strategy: {class_path: NAME.Net}",
-]
-FLAGS = [
-    "--net=NAME.Net",
-    "--loss NAME.loss",
-    "--optimizer=NAME.Optimizer",
-    "--scheduler NAME.Net",
-    "--dataset=NAME.Net",
-    "--callbacks+=NAME.Callback",
-    "--metrics.a=NAME.Net",
-    "--net.help NAME.Net",
-    "--net !!python/object/apply:NAME.loss [1, 2]",
-    "--net.hidden !!python/object/apply:NAME.loss [1, 2]",
-]
+CONFIGS = ["net: {class_path: NAME.Net}", "net: !!python/object/apply:NAME.loss [1, 2]"]
+CONFIGS += ["model: {net: NAME.Net}", "loss: NAME.loss", "dataset: NAME.Net"]
+CONFIGS += ["optimizer: NAME.Optimizer", "optimizer: NAME:Optimizer.mro"]
+CONFIGS += ["scheduler: {name: NAME.Net}"]
+CONFIGS += [f"optimizer: {{{key}: NAME.Optimizer}}" for key in ("name", "class_path")]
+CONFIGS += ["optimizer: {name: SGD, momentum: {class_path: NAME.Net}}"]
+CONFIGS += ["callbacks: [{class_path: NAME.Callback}]", "callbacks+: [NAME.Callback]"]
+CONFIGS += [f"callbacks: [{{{CALLBACK}, init_args: {{on_fit_start: NAME.loss}}}}]"]
+CONFIGS += [f"metrics: {{a: {{{METRIC}, init_args: {{base_metric: NAME.Net}}}}}}"]
+CONFIGS += [f"net: {{{NET}, init_args: {{norm_layer: NAME.Net}}}}"]
+CONFIGS += [f"{key}: {{class_path: NAME.Net}}" for key in ("logger", "profiler", "strategy")]
+FLAGS = ["--net=NAME.Net", "--loss NAME.loss", "--optimizer=NAME.Optimizer"]
+FLAGS += ["--scheduler NAME.Net", "--dataset=NAME.Net", "--callbacks+=NAME.Callback"]
+FLAGS += ["--metrics.a=NAME.Net", "--net.help NAME.Net"]
+FLAGS += [f"--{name} !!python/object/apply:NAME.loss [1, 2]" for name in ("net", "net.hidden")]
 
 
 @pytest.mark.parametrize("given", [*CONFIGS, *FLAGS])
@@ -136,21 +118,12 @@ DANGEROUS = {
     "lit_opt.engine.runs.atomic_file.write_text": {"path": "called", "text": ""},
     "sklearn.datasets.load_svmlight_file": {"f": "payload.pt"},
 }
-POSITIONS = [  # where any callable is taken, and, slow, where a class of some kind is
-    "loss: SPEC",
-    pytest.param("net: SPEC", marks=pytest.mark.slow),
-    pytest.param("dataset: SPEC", marks=pytest.mark.slow),
-    pytest.param("callbacks: [SPEC]", marks=pytest.mark.slow),
-    f"callbacks: [{{{CALLBACK}, init_args: {{on_fit_start: PATH}}}}]",
-    "metrics: {a: SPEC}",
-    f"net: {{{NET}, init_args: {{norm_layer: SPEC}}}}",
-    pytest.param("logger: SPEC", marks=pytest.mark.slow),
-    pytest.param("profiler: SPEC", marks=pytest.mark.slow),
-    pytest.param("strategy: SPEC", marks=pytest.mark.slow),
-    pytest.param("plugins: [SPEC]", marks=pytest.mark.slow),
-    pytest.param("optimizer: SPEC", marks=pytest.mark.slow),
-    pytest.param("scheduler: SPEC", marks=pytest.mark.slow),
-]
+POSITIONS = ["loss: SPEC", "metrics: {a: SPEC}"]  # where any callable is taken
+POSITIONS += [f"callbacks: [{{{CALLBACK}, init_args: {{on_fit_start: PATH}}}}]"]
+POSITIONS += [f"net: {{{NET}, init_args: {{norm_layer: SPEC}}}}"]
+OF_A_CLASS = ["net: SPEC", "dataset: SPEC", "callbacks: [SPEC]", "logger: SPEC", "profiler: SPEC"]
+OF_A_CLASS += ["strategy: SPEC", "plugins: [SPEC]", "optimizer: SPEC", "scheduler: SPEC"]
+POSITIONS += [pytest.param(position, marks=pytest.mark.slow) for position in OF_A_CLASS]
 
 
 @pytest.mark.parametrize("position", POSITIONS)

@@ -20,12 +20,9 @@ OPTIONS = Options(
 @pytest.mark.parametrize(
     ("flag", "full"),
     [
-        ("lr", "model.lr"),
-        ("model.lr", "model.lr"),
-        ("accelerator", "trainer.accelerator"),
-        ("epochs", "trainer.max_epochs"),
+        *[("lr", "model.lr"), ("model.lr", "model.lr"), ("net.hidden", "model.net.hidden")],
+        *[("accelerator", "trainer.accelerator"), ("epochs", "trainer.max_epochs")],
         ("seed", "seed_everything"),
-        ("net.hidden", "model.net.hidden"),
         ("model.net.init_args.hidden", "model.net.init_args.hidden"),
         ("data.logger", "data.logger"),
     ],

@@ -47,16 +47,11 @@ def test_stated_classes_bound_the_training_labels():
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
-        ("batch_size", 0, "at least 1"),
-        ("eval_batch_size", -1, "at least 1"),
-        ("val_fraction", 1.0, "0 to 0.999"),
-        ("val_fraction", -0.1, "0 to 0.999"),
-        ("crop_padding", -1, "at least 0"),
-        ("erasing", 1.5, "0 to 1"),
-        ("mixup", -1.0, "at least 0"),
-        ("cutmix", float("nan"), "at least 0"),
-        ("num_workers", -1, "at least 0"),
-        ("steps_per_execution", 0, "at least 1"),
+        *[("val_fraction", 1.0, "0 to 0.999"), ("val_fraction", -0.1, "0 to 0.999")],
+        *[("batch_size", 0, "at least 1"), ("eval_batch_size", -1, "at least 1")],
+        *[("steps_per_execution", 0, "at least 1"), ("crop_padding", -1, "at least 0")],
+        *[("mixup", -1.0, "at least 0"), ("cutmix", float("nan"), "at least 0")],
+        *[("num_workers", -1, "at least 0"), ("erasing", 1.5, "0 to 1")],
     ],
 )
 def test_bad_numbers(key, value, expected):

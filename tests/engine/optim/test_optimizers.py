@@ -51,12 +51,9 @@ def test_every_optimizer_of_torch_lowers_the_loss_and_continues_bit_for_bit(name
     assert train(other, restored, 3) == train(net, optimizer, 3)
 
 
-def test_names_are_forgiving() -> None:
+def test_names_are_forgiving_arguments_arrive_and_yaml_lists_become_tuples() -> None:
     for name in ("AdamW", "adamw", "adam_w", "torch.optim.AdamW"):
         assert type(build_optimizer({"name": name}, make_net(), 0.1)) is torch.optim.AdamW
-
-
-def test_arguments_arrive_and_yaml_lists_become_tuples() -> None:
     spec = {"name": "adam", "betas": [0.8, 0.9], "weight_decay": 0.1}
     group = build_optimizer(spec, make_net(), 0.3).param_groups[0]
     assert (group["lr"], group["betas"], group["weight_decay"]) == (0.3, (0.8, 0.9), 0.1)

@@ -1,5 +1,7 @@
 """A continued fit ends as the uninterrupted one with the hyperparameters of today."""
 
+from typing import Any
+
 import lightning.pytorch as pl
 import pytest
 from memory import Memory, images
@@ -12,25 +14,15 @@ from lit_opt.module import LitModule
 LAST = "--ckpt_path=runs/a/checkpoints/last.ckpt"
 FEW = ["--limit_train_batches=5", "--net.hidden=[8]"]
 SGD = {"optimizer": {"name": "SGD", "momentum": 0.9}}
-SCHEDULES = [
-    {"scheduler": "OneCycleLR"},
-    {"scheduler": "CosineAnnealingLR"},
-    {"scheduler": "CosineAnnealingLR", "warmup": 0.2},
-    {"scheduler": "PolynomialLR", "warmup": 0.1},
-    {"scheduler": "LinearLR"},
-    {"scheduler": "CyclicLR"},
-    {"scheduler": "CosineAnnealingWarmRestarts"},
-    {"scheduler": {"name": "StepLR", "step_size": 1}},
-    {"scheduler": {"name": "ExponentialLR", "gamma": 0.5}, "warmup": 0.1},
-    {"warmup": 0.5},
-]
-CHANGED = [
-    {"scheduler": "CosineAnnealingLR"},
-    {"scheduler": None},
-    {"scheduler": {"name": "OneCycleLR", "pct_start": 0.6}},
-    {"scheduler": None, "warmup": 0.5},
-    {"lr": 0.05},
-]
+HORIZONS = ["OneCycleLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "CyclicLR"]
+SCHEDULES: list[dict[str, Any]] = [{"scheduler": name} for name in [*HORIZONS, "LinearLR"]]
+SCHEDULES += [{"scheduler": "CosineAnnealingLR", "warmup": 0.2}, {"warmup": 0.5}]
+SCHEDULES += [{"scheduler": "PolynomialLR", "warmup": 0.1}]
+SCHEDULES += [{"scheduler": {"name": "StepLR", "step_size": 1}}]
+SCHEDULES += [{"scheduler": {"name": "ExponentialLR", "gamma": 0.5}, "warmup": 0.1}]
+CHANGED: list[dict[str, Any]] = [{"scheduler": "CosineAnnealingLR"}, {"scheduler": None}]
+CHANGED += [{"scheduler": {"name": "OneCycleLR", "pct_start": 0.6}}, {"lr": 0.05}]
+CHANGED += [{"scheduler": None, "warmup": 0.5}]
 
 
 class Rates(pl.Callback):

@@ -82,24 +82,13 @@ SITUATIONS = [  # 21 batches an epoch
     (["--ema=0.99"], 30),
     (["--mixup=0.2", "--erasing=0.5", "--flip=true"], 30),
 ]
-MORE = [
-    ([], 42),  # the last batch of an epoch
-    (["--num_workers=2"], 30),
-    (LIMIT, 12),
-    (["--max_steps=50"], 30),
-    (["--max_steps=50"], 42),
-    (["--scheduler=null", "--callbacks+=HalveWhenStuck"], 30),
-    (PLATEAU, 30),
-    (PLATEAU, 42),
-    (STOPS_EARLY, 30),
-    (["--val_fraction=0", "--no_test"], 30),
-    (["--optimizer=SGD", "--optimizer.momentum=0.9", "--precision=bf16-mixed"], 30),
-    (["--check_val_every_n_epoch=2"], 30),
-    (["--val_check_interval=30", "--check_val_every_n_epoch=null"], 29),
-    ([*STOPS_EARLY, "--epochs=4", "--min_epochs=3", "--lr=0.3"], 50),
-]
-
-
+MORE = [([], 42), (["--num_workers=2"], 30), (LIMIT, 12)]  # 42 is the end of an epoch
+MORE += [(["--max_steps=50"], 30), (["--max_steps=50"], 42), (PLATEAU, 30), (PLATEAU, 42)]
+MORE += [(["--scheduler=null", "--callbacks+=HalveWhenStuck"], 30), (STOPS_EARLY, 30)]
+MORE += [(["--val_fraction=0", "--no_test"], 30), (["--check_val_every_n_epoch=2"], 30)]
+MORE += [(["--optimizer=SGD", "--optimizer.momentum=0.9", "--precision=bf16-mixed"], 30)]
+MORE += [(["--val_check_interval=30", "--check_val_every_n_epoch=null"], 29)]
+MORE += [([*STOPS_EARLY, "--epochs=4", "--min_epochs=3", "--lr=0.3"], 50)]
 IN_VALIDATION = [([], 42), (HALF, 52), (["--ema=0.99"], 42), (ACCUMULATE, 12)]
 ALL = [(*situation, False) for situation in SITUATIONS]
 ALL += [(*situation, True) for situation in IN_VALIDATION]
