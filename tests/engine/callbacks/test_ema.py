@@ -11,7 +11,6 @@ from torch import nn
 
 from lit_opt.datamodule import ImageData
 from lit_opt.engine.callbacks import EMA
-from lit_opt.engine.errors import UserError
 from lit_opt.module import LitModule
 from lit_opt.sources import Digits
 
@@ -209,11 +208,6 @@ def test_the_learning_rate_finder_leaves_no_trace_in_the_average(fit, capsys):
     assert "with ema" not in capsys.readouterr().out
 
 
-def test_16_bit_weights_are_refused(fit):
-    with pytest.raises(UserError, match="set --precision bf16-mixed"):
-        fit(EMA(DECAY), precision="bf16-true")
-
-
 # ---- from the command line ----
 
 LAST = "--ckpt_path=runs/a/checkpoints/last.ckpt"
@@ -279,6 +273,7 @@ def test_without_validation_the_average_of_the_last_step_is_tested(run):
     assert again.scores["test/loss"] == cli.scores["test/loss"]
 
 
-@pytest.mark.parametrize("decay", ["0", "1", "1.5", "nan", "much"])
-def test_a_decay_that_is_none_is_refused(fails, decay):
-    assert "--ema" in fails("--epochs=1", f"--ema={decay}")
+def test_a_decay_that_is_none_and_16_bit_weights_are_refused(fails):
+    for decay in ("0", "1", "1.5", "nan", "much"):
+        assert "--ema" in fails("--epochs=1", f"--ema={decay}")
+    assert "set --precision bf16-mixed" in fails("--ema=0.9", "--precision=bf16-true")

@@ -37,11 +37,13 @@ def test_bad_data(split, stage, data, message):
     assert len(str(error.value).splitlines()) <= 4
 
 
-def test_stated_classes_bound_the_training_labels():
+def test_classes_that_are_stated_and_fractions_that_are_no_sample():
     source = Memory(train=images(30))
     source.classes = ["cat", "dog"]
     with pytest.raises(UserError, match="'train': label 2 at sample 2"):
         ImageData(source).setup("fit")
+    with pytest.raises(UserError, match=r"--val_fraction 0\.01 of 6 samples is less than one"):
+        ImageData(Memory(train=images(6)), val_fraction=0.01).setup("fit")
 
 
 @pytest.mark.parametrize(
@@ -57,11 +59,6 @@ def test_stated_classes_bound_the_training_labels():
 def test_bad_numbers(key, value, expected):
     with pytest.raises(UserError, match=f"--{key} is {value}; expected {expected}"):
         ImageData(**{key: value})
-
-
-def test_a_fraction_that_is_no_sample():
-    with pytest.raises(UserError, match=r"--val_fraction 0\.01 of 6 samples is less than one"):
-        ImageData(Memory(train=images(6)), val_fraction=0.01).setup("fit")
 
 
 @pytest.mark.parametrize("option", [{"flip": True}, {"crop_padding": 1}, {"mixup": 0.2}], ids=str)
