@@ -99,14 +99,6 @@ def test_split_ignores_the_training_seed_and_order_follows_it(memory, monkeypatc
     assert torch.equal(*(x.flatten(1).double().sum(1).sort().values for x in train))
 
 
-def test_own_validation_split_is_used(memory):
-    memory.splits["val"] = images(7, seed=2)
-    dm = prepared("validate", memory, val_fraction=0.0)
-    assert dm.has_validation
-    assert torch.equal(rows(dm.val_dataloader())[0], memory.splits["val"][0])
-    assert len(dm.train_dataloader().dataset) == 50
-
-
 @pytest.mark.parametrize("source", [Diabetes(), Memory(train=images(50))], ids=["table", "images"])
 def test_normalised_training_split_has_mean_0_std_1(source):
     dm = prepared("fit", source)

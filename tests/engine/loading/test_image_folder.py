@@ -82,10 +82,11 @@ def test_large_jpegs_are_halved_while_decoding_and_look_the_same(tmp_path, chann
 
 def test_in_the_data_module(root):
     write(root / "val" / "dog" / "v.png")
-    dm = ImageData(ImageFolder(), data_dir=str(root), normalize=False)
+    dm = ImageData(ImageFolder(), data_dir=str(root), normalize=False, val_fraction=0.0)
     assert (dm.in_shape, dm.num_classes, dm.class_names) == ((3, 3, 4), 2, ["cat", "dog"])
     dm.setup("fit")
     assert len(dm.train_dataloader().dataset) == 3  # nothing is cut: there is a val folder
+    assert dm.has_validation
     assert [y.tolist() for _, y in dm.val_dataloader()] == [[1]]
     assert ImageData(ImageFolder(image_size=9, channels=1)).in_shape == (1, 9, 9)
 

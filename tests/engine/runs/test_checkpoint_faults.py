@@ -66,19 +66,21 @@ def test_the_best_so_far_stays_the_best_of_a_run_that_was_moved(copy, run):
     assert (KEPT / "best.ckpt").read_bytes() == before
 
 
-@pytest.mark.parametrize("damage", [cut, Path.unlink])
-def test_a_damaged_best_is_counted_anew(copy, run, capsys, damage):
-    damage(KEPT / "best.ckpt")
-    run(*RESUME)
-    [warning] = capsys.readouterr().err.splitlines()
-    assert "best.ckpt' is not kept as the best checkpoint" in warning
-    assert torch.load(KEPT / "best.ckpt", weights_only=True)["epoch"] == 3
-
-
-@pytest.mark.parametrize("words", [[*RESUME, "--monitor=val/acc"], [*CONTINUE, "--name=b", *WORSE]])
-def test_the_best_by_another_metric_or_in_another_folder_is_counted_anew(copy, run, words):
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [(cut, RESUME), (Path.unlink, RESUME)]
+    + [(None, [*RESUME, "--monitor=val/acc"]), (None, [*CONTINUE, "--name=b", *WORSE])],
+)
+def test_a_best_that_is_damaged_or_by_another_metric_or_in_another_folder_is_counted_anew(
+    copy, run, capsys, damage, words
+):
+    if damage:
+        damage(KEPT / "best.ckpt")
     best = run(*words).kept[0].best_model_path
     assert torch.load(best, weights_only=True)["epoch"] == 3
+    if damage:
+        [warning] = capsys.readouterr().err.splitlines()
+        assert "best.ckpt' is not kept as the best checkpoint" in warning
 
 
 # ---- the disk ----
