@@ -151,21 +151,15 @@ def test_ctrl_c_twice_ends_at_once(whole):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("moment", "group"), [("step 15", True), ("before fit 22", False)], ids=str
+    ("moment", "group", "told"),
+    [("step 15", True, " at step"), ("before fit 22", False, " at step"), ("test", False, "")],
 )
-def test_sigterm_to_one_or_all_of_two_processes(whole_of_two, moment, group):
-    run = Run(*COMMAND, *TWO, HOLD=moment).held(2).send(TERM, group).go()
-    assert_told(run.end(), 143, "SIGTERM at step", lines=1)
+def test_sigterm_to_one_or_all_of_two_processes(whole_of_two, moment, group, told):
+    run = Run(*COMMAND, *TWO, HOLD=moment).held(2).send(TERM, group)
+    ended = run.go().end() if told else run.end()
+    assert_told(ended, 143, f"SIGTERM{told}", lines=1)  # the other one has nothing to add
     assert_gone(run.pid)
     assert_ends_like(whole_of_two, *TWO)
-
-
-@pytest.mark.slow
-def test_sigterm_to_one_of_two_processes_in_a_test():
-    run = Run(*COMMAND, *TWO, HOLD="test").held(2).send(TERM)
-    assert_told(run.end(), 143, "SIGTERM", lines=1)
-    assert_gone(run.pid)
-    assert len(run.read()[1].splitlines()) == 1  # the other one had nothing to add
 
 
 def assert_gone(group: int) -> None:

@@ -86,17 +86,15 @@ def test_a_best_that_is_damaged_or_by_another_metric_or_in_another_folder_is_cou
 # ---- the disk ----
 
 
-def test_a_full_disk_is_told_before_the_training(fails, capsys, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000_000))
-    told = "error: can't write 1,204,264 bytes to 'runs/a': No space left on device\n"
-    assert fails("--name=a").startswith(told)
+def test_a_full_disk_or_a_file_in_place_of_the_folder_is_told_at_once(fails, capsys, monkeypatch):
+    told = "error: can't write 1,204,264 bytes to 'runs/a': "
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000_000))
+        assert fails("--name=a").startswith(f"{told}No space left on device\n")
     assert "epoch" not in capsys.readouterr().out
-    assert not Path("runs/a").exists()
-
-
-def test_a_file_in_place_of_the_folder_is_told_before_the_training(fails):
+    assert not Path("runs").exists()
     Path("runs").write_text("")
-    assert fails("--name=a").startswith("error: can't write 1,204,264 bytes to 'runs/a': ")
+    assert fails("--name=a").startswith(told)
 
 
 def test_a_disk_that_fills_up_fails_the_run_and_keeps_what_is_there(fails, monkeypatch):
