@@ -1,6 +1,7 @@
 """Every test works in an empty folder of its own, on one thread, without the environment's runs."""
 
 import csv
+import gc
 import io
 import json
 import shutil
@@ -26,6 +27,7 @@ from train import program
 ROOT = Path(__file__).parent.parent
 MADE: dict[tuple[str, ...], Path] = {}  # where the runs of `trained` are, by their words
 options._constructor_takes = cache(options._constructor_takes)  # parses Lightning's sources
+gc.freeze()  # the garbage collector passes over what has been imported
 
 
 def main(words: list[str], **changed: Any) -> Run | None:

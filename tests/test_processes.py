@@ -22,9 +22,10 @@ def command(*words: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [[], ["--ema=0.9"]], ids=str)
-def test_two_processes_train_in_one_run_folder_and_score_exactly_what_one_does(words):
-    printed = command("--epochs=2", "--name=a", *words, *TWO)
+@pytest.mark.parametrize("words", [[], TWO, ["--ema=0.9", *TWO]], ids=str)
+def test_one_or_two_processes_train_in_one_run_folder_and_score_exactly_what_one_does(words):
+    """And print its lines and nothing else."""
+    printed = command("--epochs=2", "--name=a", *words)
     assert [line.split()[0] for line in printed.splitlines()] == (
         ["MLP,", "epoch", "epoch", "Validation", "Test", "run"]
     )

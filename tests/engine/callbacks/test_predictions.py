@@ -27,7 +27,9 @@ def test_predictions_of_classes_are_those_of_the_test_score(trained, run, column
 
 
 def test_predictions_of_a_regression_are_the_outputs(run, column):
-    run("--dataset=Diabetes", "--loss=mse", "--metrics={}", "--epochs=1", "--name=a")
+    words = ["--loss=mse", "--metrics={mae: torchmetrics.MeanAbsoluteError}", "--epochs=1"]
+    scores = run("--dataset=Diabetes", *words, "--name=a").scores
+    assert set(scores) == {"val/loss", "val/mae", "test/loss", "test/mae"}
     run("predict", BEST)
     assert WRITTEN.read_text().startswith("index,output_0\n")
     assert len(column(WRITTEN, "output_0")) == 88
