@@ -58,13 +58,6 @@ def files(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_built_once(tmp_path):
-    for make in (rows, never):
-        x = build(tmp_path / "new", make=make)
-        assert x.dtype == torch.uint8
-        assert torch.equal(x, DATA)
-
-
 def test_a_stale_file_goes_once_the_new_one_is_whole(tmp_path):
     old = build(tmp_path)
     cached([tmp_path], "test", "k", len(DATA), rows)

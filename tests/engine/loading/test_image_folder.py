@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -83,15 +84,21 @@ def test_large_jpegs_are_halved_while_decoding_and_look_the_same(tmp_path, chann
 
 def test_in_the_data_module(root):
     write(root / "val" / "dog" / "v.png")
-    dm = ImageData(ImageFolder(), data_dir=str(root), normalize=False)
+    dm = ImageData(ImageFolder(), data_dir=str(root), normalize=False, val_fraction=0.0)
     assert (dm.in_shape, dm.num_classes, dm.class_names) == ((3, 3, 4), 2, ["cat", "dog"])
     dm.setup("fit")
     assert len(dm.train_dataloader().dataset) == 3  # nothing is cut: there is a val folder
+    assert dm.has_validation
     assert [y.tolist() for _, y in dm.val_dataloader()] == [[1]]
     assert ImageData(ImageFolder(image_size=9, channels=1)).in_shape == (1, 9, 9)
 
 
-def test_missing_root_and_split(root, tmp_path):
+def test_missing_root_and_split_and_unknown_class(root, tmp_path):
+    for split in ("val", "test"):
+        write(root / split / "cow" / "a.png")
+        told = f"{split}/cow' is a class that the training set doesn't have: cat, dog"
+        assert told in error_of(ImageFolder(), root, split)
+        shutil.rmtree(root / split / "cow")
     message = error_of(ImageFolder(), tmp_path / "nowhere")
     for part in ("nowhere/train' is missing", "{train,val,test}/<class>/<image", "--data_dir"):
         assert part in message
@@ -413,12 +420,6 @@ def test_differing_sizes(root):
     assert ImageFolder(image_size=3).load(root, "train")[0].shape == (4, 3, 3, 3)
 
 
-@pytest.mark.parametrize("arguments", [{"image_size": 0}, {"channels": 2}])
-def test_bad_arguments(arguments):
-    with pytest.raises(UserError, match="image_size must be at least 1"):
-        ImageFolder(**arguments)
-
-
 @pytest.fixture
 def decoded(monkeypatch):
     """The names of the files that Pillow opens."""
@@ -465,12 +466,15 @@ def test_decoded_again_when_files_change(root, decoded, change):
     assert caches(root) != stale
 
 
-def test_each_size_and_mode_has_a_cache(root):
+def test_each_size_mode_and_way_of_reading_has_a_cache(root):
     for _ in range(2):
         assert ImageFolder(2).load(root, "train")[0].shape == (3, 3, 2, 2)
         assert ImageFolder(3).load(root, "train")[0].shape == (3, 3, 3, 3)
         assert ImageFolder(3, channels=1).load(root, "train")[0].shape == (3, 1, 3, 3)
     assert len(caches(root, "train-*.npy")) == 3
+    for arguments in ({"image_size": 0}, {"channels": 2}):
+        with pytest.raises(UserError, match="image_size must be at least 1"):
+            ImageFolder(**arguments)
 
 
 def test_decoded_again_over_another_background(root):
