@@ -139,7 +139,8 @@ class CommandLine:
 
     def label_of(self, config: Namespace) -> str:
         """What an unnamed run is called: after its config, its data set or its model."""
-        named = config.get("data.dataset.class_path") or self.model_class.__name__
+        dataset = config.get("data", {}).get("dataset", {}).get("class_path")
+        named: str = dataset or self.model_class.__name__
         return self.label or named.rpartition(".")[2].lower()
 
     def dump(self, config: Namespace) -> str:

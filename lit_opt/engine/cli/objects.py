@@ -63,8 +63,9 @@ class Objects(LightningCLI):
         self.trainer_arguments = built.trainer
         data_of(self.datamodule).will_test = bool(self.config.get("test"))
         for part, group in ((self.model, "model"), (self.datamodule, "data")):
-            if part is not None and not part.hparams:  # its class doesn't save them
-                part.save_hyperparameters(self.config[group].as_dict())
+            given = self.config.get(group)
+            if part is not None and given and not part.hparams:  # its class doesn't save them
+                part.save_hyperparameters(given.as_dict())
 
     @property
     def scored(self) -> tuple[bool, bool]:

@@ -28,6 +28,7 @@ from lit_opt.engine.loading.class_folders import (
     split_folder,
 )
 from lit_opt.engine.loading.source import Source
+from lit_opt.engine.targets import Classes
 
 CACHE = ".lit_opt_cache"
 
@@ -48,6 +49,8 @@ class ImageFolder(Source):
         background: colour behind transparent pixels: white, black, "#8090a0", "rgb(128,144,160)".
         skip_broken: leave out images that can't be read, and say which; otherwise an error.
     """
+
+    targets = Classes()
 
     def __init__(
         self,
