@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lit_opt.engine.cli.command_line import _run_label as config_label
-from lit_opt.engine.cli.config_layers import checkpoint_layer
+from lit_opt.engine.cli.config_layers import load_point
 from lit_opt.engine.cli.options import Options
 from lit_opt.engine.errors import UserError
 
@@ -29,4 +29,4 @@ def test_files_that_are_no_checkpoints_are_told_apart(tmp_path, content):
     path = tmp_path / "x.ckpt"
     path.write_text(content) if isinstance(content, str) else torch.save(content, path)
     with pytest.raises(UserError, match=r"x\.ckpt"):
-        checkpoint_layer(path, Options(["model.lr"]))
+        load_point(path)

@@ -308,7 +308,7 @@ def test_a_new_run_from_a_checkpoint_may_have_other_data(capsys):
 
 
 def test_samples_too_large_to_be_read_are_not_known_again(monkeypatch):
-    monkeypatch.setattr(facts_file, "LARGE", 100)
+    monkeypatch.setattr(facts_file, "TOO_LARGE", 100)
     data = images(50)
     before = fitted(Memory(train=data))
     assert before.facts.val_ids is None
