@@ -11,7 +11,9 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from lit_opt.engine.cli.main import main
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*treespec")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*treespec", "ignore:.*no `val_dataloader`"
+)
 mse = nn.functional.mse_loss
 
 
@@ -141,6 +143,7 @@ def test_a_plain_module_has_all_that_a_run_has(capsys):
 def test_a_killed_run_ends_as_the_uninterrupted_one(monkeypatch, model, workers):
     data = Table if model is Plain else None
     words = ["--epochs", "3", "--save_every", "4", "--no_test"]
+    words += ["--log_every_n_steps", "2"]
     words += ["--workers", str(workers)] if data else []
     main(model, data, ["--name", "whole", *words])
     kill = {"class_path": f"{__name__}.Kill", "init_args": {"step": 11}}
