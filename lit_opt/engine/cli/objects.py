@@ -70,16 +70,17 @@ class Objects(LightningCLI):
     @property
     def scored(self) -> tuple[bool, bool]:
         """Whether a fit is validated, and whether there is a test for its end."""
-        validates = self._loops("validation_step", "val")
+        validates = _has_loop(self, "validation_step", "val_dataloader")
         if self.trainer_arguments.limit_val_batches == 0:
             validates = False
         validates = validates and data_of(self.datamodule).has_validation
-        return validates, self._loops("test_step", "test")
+        return validates, _has_loop(self, "test_step", "test_dataloader")
 
-    def _loops(self, step: str, loader: str) -> bool:
-        owners = [part for part in (self.model, self.datamodule) if part is not None]
-        has_loader = any(is_overridden(f"{loader}_dataloader", owner) for owner in owners)
-        return has_loader and is_overridden(step, self.model)
+
+def _has_loop(built: Objects, step: str, loader: str) -> bool:
+    owners = [part for part in (built.model, built.datamodule) if part is not None]
+    has_loader = any(is_overridden(loader, owner) for owner in owners)
+    return has_loader and is_overridden(step, built.model)
 
 
 def build_data(line: CommandLine, config: Namespace) -> Any:
