@@ -66,7 +66,9 @@ class EpochSampler(DistributedSampler[int]):
         """Leaves out the batch that is not full; raises `UserError` if there is no other."""
         self.num_samples -= self.num_samples % batch_size
         if not self.num_samples:
-            raise UserError(f"--drop_last leaves no batch: of {self.size} samples, {batch_size} each")
+            raise UserError(
+                f"--drop_last leaves none of {self.size} samples in batches of {batch_size}"
+            )
 
     def order(self) -> Tensor:
         """This rank's indices in this epoch, int64."""

@@ -88,7 +88,8 @@ def read_rows(path: Path) -> dict[int, dict[str, Any]]:
         damaged |= any(row.pop(None, []))
         try:
             step = int({key: float(value) for key, value in row.items() if value}["step"])
-            rows[step] = {**row, "step": step}  # empty values as well: they keep the columns' order
+            # Empty values as well: they keep the order of the columns.
+            rows[step] = {k: v for k, v in row.items() if k} | {"step": step}
         except (KeyError, ValueError, TypeError, OverflowError):
             damaged = True
     if damaged or comma != ",":
@@ -135,7 +136,7 @@ def check_losses(scores: Mapping[str, float]) -> None:
         if name.endswith("/loss") and not math.isfinite(value):
             raise RunError(
                 f"{name} is {value}, though the weights are finite: what was trained can't be used"
-                "\nthe net gives such outputs in eval mode, or the data of that split has such values"
+                "\nthe net puts out such values in eval mode, or the data of that split has some"
             )
 
 
