@@ -14,14 +14,8 @@ from lit_opt.engine.errors import RunError
 
 KEPT = {bool, int, float, complex, str, bytes, bytearray, type(None)}
 KEPT |= {torch.Size, torch.dtype, torch.device, torch.layout}
-ORIGINS: tuple[Any, ...] = (
-    bool,
-    int,
-    float,
-    complex,
-    str,
-    bytes,
-)  # of numpy.float64, StrEnum and the like
+# Of numpy.float64, StrEnum and the like.
+ORIGINS: tuple[Any, ...] = (bool, int, float, complex, str, bytes)
 SEQUENCES = {tuple: tuple, set: set, frozenset: set, list: list, deque: list, range: list}
 SAVED_BY_TORCH = "state_dict"  # weights, whose dict has attributes
 
