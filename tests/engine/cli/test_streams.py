@@ -24,7 +24,7 @@ def left_by_its_reader():
 @pytest.mark.parametrize("opened", [full_device, left_by_its_reader])
 def test_a_stream_that_fails_leads_to_devnull_from_then_on(monkeypatch, opened):
     stream = opened()
-    with pytest.raises(OSError, match="No space|Broken pipe"):
+    with pytest.raises(OSError, match=r"No space|Broken pipe"):
         os.write(stream.fileno(), b"it does fail")
     monkeypatch.setattr(sys, "stdout", stream)
     with unfailing_streams():
