@@ -57,7 +57,8 @@ class CSVCurves(Logger):
         if not self.changed or time.monotonic() < self.next_save:
             return
         began = time.monotonic()
-        columns = list(dict.fromkeys(key for row in self.rows.values() for key in row))
+        names = {key for row in self.rows.values() for key in row} - {"step"}
+        columns = ["step", *sorted(names)]  # in the same order, however often the run was resumed
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, columns)
         writer.writeheader()
@@ -88,8 +89,7 @@ def read_rows(path: Path) -> dict[int, dict[str, Any]]:
         damaged |= any(row.pop(None, []))
         try:
             step = int({key: float(value) for key, value in row.items() if value}["step"])
-            # Empty values as well: they keep the order of the columns.
-            rows[step] = {k: v for k, v in row.items() if k} | {"step": step}
+            rows[step] = {k: v for k, v in row.items() if v} | {"step": step}
         except (KeyError, ValueError, TypeError, OverflowError):
             damaged = True
     if damaged or comma != ",":

@@ -113,5 +113,5 @@ def test_a_tail_that_is_left_out_is_in_no_count(workers, world_size, steps):
 
 
 def test_a_tail_is_not_left_out_where_there_is_nothing_else():
-    with pytest.raises(UserError, match="none of 3 samples in batches of 4"):
+    with pytest.raises(UserError, match="of 3 samples, 4 each"):
         lazy(3, 4, shuffle=True).sampler.drop_tail(4)

@@ -120,6 +120,7 @@ MORE = [
     (["--val_fraction=0", "--no_test"], 30),
     (["--optimizer=SGD", "--optimizer.momentum=0.9", "--precision=bf16-mixed"], 30),
     (["--check_val_every_n_epoch=2"], 30),
+    (["--check_val_every_n_epoch=2"], 21),
     (["--val_check_interval=30", "--check_val_every_n_epoch=null"], 29),
     ([*STOPS_EARLY, "--min_epochs=3", "--lr=0.3"], 50),
 ]
