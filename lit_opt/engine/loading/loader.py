@@ -67,7 +67,7 @@ class EpochSampler(DistributedSampler[int]):
         self.num_samples -= self.num_samples % batch_size
         if not self.num_samples:
             raise UserError(
-                f"--drop_last leaves none of {self.size} samples in batches of {batch_size}"
+                f"--drop_last leaves no batch: of {self.size} samples, {batch_size} each"
             )
 
     def order(self) -> Tensor:
