@@ -1,9 +1,9 @@
 """The data of a run: splits, three loaders, and what happens to a batch.
 
 The batch contract: a batch is (x, y), on the device of the net, with
-    x: float (B, C, H, W), normalised; for tables (B, F)
+    x: float (B, C, H, W), normalised; for tables (B, F); tokens int64 (B, T)
     y: int64 (B,) in [0, num_classes); after MixUp or CutMix soft: float (B, num_classes);
-       for regression float (B, K)
+       for regression float (B, K); for other targets as `lit_opt/engine/targets.py` says
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 
 from lit_opt.engine.lightning_private import object_arguments
 from lit_opt.engine.loading.augment import mix, random_crop, random_erase, random_flip
-from lit_opt.engine.loading.checks import check_cut, check_hyperparameters, check_images
+from lit_opt.engine.loading.checks import check_augmentation, check_cut, check_hyperparameters
+from lit_opt.engine.loading.facts import Cut
 from lit_opt.engine.loading.loader import XY, Batches, Group, LazyLoader
 from lit_opt.engine.loading.normalize import Normalize
 from lit_opt.engine.loading.source_data import SourceData
@@ -81,22 +82,34 @@ class ImageData(SourceData):
     # ---- splits ----
 
     def setup(self, stage: str) -> None:
-        if not self.splits:
-            self._cut_training_set()  # in every stage: it tells the mean and std
-        if (stage in ("test", "predict") or self.will_test) and "test" not in self.splits:
+        scores = stage in ("test", "predict")
+        if "train" not in self.splits and not (scores and self._knows_moments()):
+            self._cut_training_set(stage)
+        if (scores or self.will_test) and "test" not in self.splits:
             self.splits["test"] = self.read("test")
+        if "train" not in self.splits:
+            self._normalize_like(self.splits["test"])
 
-    def _cut_training_set(self) -> None:
+    def _cut_training_set(self, stage: str) -> None:
         """Validation samples are the training set's; which ones depends on `split_seed` alone."""
         hp, train, own = self.hp, self.read("train"), self.read_own_validation()
-        check_images(self.where("train"), train.x, hp)
+        check_augmentation(self.where("train"), train.x, train.y, hp)
         fraction = 0.0 if own else hp.val_fraction
-        train_rows, val_rows = split_indices(train.y, fraction, hp.split_seed)
+        train_rows, val_rows = split_indices(self.targets.strata(train.y), fraction, hp.split_seed)
         check_cut(fraction, len(train), len(val_rows))
-        self.splits["train"] = Batches(train.x, train.y, train_rows)
-        if own or len(val_rows):
-            self.splits["val"] = own or Batches(train.x, train.y, val_rows)
-        self.normalizer = Normalize(train.x, train_rows, hp.normalize)
+        pools = self.pool("train", train), self.pool("val", own) if own else None
+        parts = Batches(train.x, train.y, train_rows), own or Batches(train.x, train.y, val_rows)
+        cut = self.as_before(Cut(*pools, parts), stage)
+        self._normalize_like(cut.train)
+        self.put(cut, self.normalizer.moments if hp.normalize else None)
+
+    def _knows_moments(self) -> bool:
+        """Whether mean and std come from a checkpoint, so that a test needs no training set."""
+        return self.kept is not None and bool(self.kept.moments or not self.hp.normalize)
+
+    def _normalize_like(self, data: Batches) -> None:
+        moments = self.kept.moments if self.kept else None
+        self.normalizer = Normalize(data.x, data.rows, self.hp.normalize, moments)
 
     # ---- loaders ----
 

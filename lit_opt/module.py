@@ -6,26 +6,27 @@ from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from lit_opt.engine.lightning_private import object_arguments
 from lit_opt.engine.optim.optimizers import build_optimizer
 from lit_opt.engine.optim.plan import Plan, plan_of
 from lit_opt.engine.optim.schedulers import build_schedulers
 from lit_opt.engine.tasks.loss_on_logits import OnLogits
-from lit_opt.engine.tasks.metrics import Accuracy, MeanLoss, Scores, better_direction
+from lit_opt.engine.tasks.metrics import MeanLoss, Scores, better_direction, follow_data
+from lit_opt.engine.tasks.metrics_by_name import build_metrics
 from lit_opt.engine.tasks.short_step import ShortStepModule
 
 
 class LitModule(ShortStepModule):
-    """One net with its loss, metrics, optimizer and scheduler; classification and regression alike.
+    """One net with its loss, metrics, optimizer and scheduler, whatever the targets are.
 
     To change what happens to a batch, subclass and override `step()`.
 
     Args:
         net: Maps x (B, C, H, W) to logits (B, num_classes); of lit_opt.models, or a class path.
         loss: A loss of torch.nn by name (nll, mse, CrossEntropyLoss), or a path to a callable.
-        metrics: torchmetrics by name; each gives train/NAME, val/NAME and test/NAME. Default: acc.
+        metrics: Of torchmetrics by name, such as [auroc, f1, acc]; arguments: --metrics.f1.KEY.
+            Each gives train/NAME, val/NAME and test/NAME. Default: acc; --metrics+=f1 adds to it.
         optimizer: An optimizer of torch.optim by name, its arguments as --optimizer.KEY.
         lr: Learning rate, whatever the optimizer; the peak where a scheduler moves it.
         scheduler: One of torch.optim.lr_scheduler, fitted to the run; arguments: --scheduler.KEY.
@@ -38,7 +39,7 @@ class LitModule(ShortStepModule):
         self,
         net: nn.Module,
         loss: nn.Module | Callable[..., Any] = F.cross_entropy,
-        metrics: dict[str, Metric] | None = None,
+        metrics: dict[str, Any] | None = None,
         optimizer: dict[str, Any] | str = "AdamW",
         lr: float = 1e-3,
         scheduler: dict[str, Any] | str | None = None,
@@ -50,11 +51,14 @@ class LitModule(ShortStepModule):
         self.save_hyperparameters(ignore=object_arguments("net", "loss", "metrics"))
         self.net, self.lr = net, lr
         self.loss = OnLogits(loss)
-        metrics = {"acc": Accuracy()} if metrics is None else metrics
-        metrics = {"loss": MeanLoss(self.loss.is_sum), **metrics}
+        metrics = {"loss": MeanLoss(self.loss.is_sum), **build_metrics(metrics)}
         self.train_scores = Scores(deepcopy(metrics), prefix="train/")
         self.val_scores = Scores(deepcopy(metrics), prefix="val/")
         self.test_scores = Scores(deepcopy(metrics), prefix="test/")
+
+    def setup(self, stage: str) -> None:
+        """Loss and metrics follow what the data declares its targets to be."""
+        follow_data(self.trainer, self.loss, self.train_scores, self.val_scores, self.test_scores)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
@@ -100,7 +104,11 @@ class LitModule(ShortStepModule):
         """The optimizer, and the schedulers for a training of that length."""
         hp: Any = self.hparams
         optimizer = build_optimizer(hp.optimizer, self, self.lr, plan.may_fuse)
-        mode = better_direction(self.val_scores, hp.monitor)
         return [optimizer], build_schedulers(
-            hp.scheduler, optimizer, plan, hp.warmup, hp.scheduler_interval, hp.monitor, mode
+            hp.scheduler, optimizer, plan, hp.warmup, hp.scheduler_interval, *self.best_by()
         )
+
+    def best_by(self) -> tuple[str, str]:
+        """The validation metric that selects the best checkpoint, and "min" or "max"."""
+        monitor: str = self.hparams["monitor"]
+        return monitor, better_direction(self.val_scores, monitor)

@@ -17,6 +17,7 @@ from lit_opt.engine.loading.torchvision_sources import (
     MNIST,
     FashionMNIST,
 )
+from lit_opt.engine.targets import Regression
 
 __all__ = [
     "CIFAR10",
@@ -55,7 +56,7 @@ class Diabetes(Source):
 
     in_shape = (10,)
     num_classes = 1
-    regression = True
+    targets = Regression()
 
     def load(self, data_dir: Path, split: str) -> tuple[Tensor, Tensor] | None:
         from sklearn.datasets import load_diabetes

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import lightning
 import lightning.pytorch as pl
 import pytest
+import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.core.mixins import hparams_mixin
@@ -27,6 +28,7 @@ from lit_opt.engine.lightning_private import (
     schedulers_within,
     set_update_count,
     stage_of_test,
+    step_alone,
 )
 from lit_opt.models import MLP
 from lit_opt.module import LitModule
@@ -72,6 +74,27 @@ def test_lightning_sets_the_name_that_has_a_short_cut(quiet_trainer, monkeypatch
     monkeypatch.setattr(QuickHookName, "__setattr__", spy)
     quiet_trainer().fit(LitModule(MLP((1, 8, 8), hidden=(8,))), ImageData(Digits()))
     assert names.count("_current_fx_name") > 21 * 10
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_an_optimizer_without_hooks_steps_without_torchs_record(monkeypatch, missing):
+    optimizer = SGD([nn.Parameter(torch.ones(1))], lr=0.5)
+    LinearLR(optimizer, 1.0)  # lays a step around it
+    if missing:
+        monkeypatch.delattr(SGD.step, "hooked")
+    step = step_alone(optimizer)
+    assert (step == optimizer.step) == missing
+    [weight] = optimizer.param_groups[0]["params"]
+    weight.grad = torch.ones(1)
+    step()
+    assert weight.item() == 0.5
+
+
+@pytest.mark.parametrize("register", ["register_step_pre_hook", "register_step_post_hook"])
+def test_an_optimizer_with_a_hook_steps_as_a_whole(register):
+    optimizer = SGD([nn.Parameter(torch.ones(1))], lr=0.5)
+    getattr(optimizer, register)(lambda *_: None)
+    assert step_alone(optimizer) == optimizer.step
 
 
 def test_a_sequence_of_schedulers_tells_its_parts():
@@ -128,13 +151,11 @@ def test_a_trainer_can_be_told_to_be_testing(quiet_trainer):
         assert not trainer.training
     assert trainer.training
 
-
-def test_a_trainer_that_can_not_be_told_stays_as_it_is():
     class ReadOnly:
         testing = property(lambda self: False)
         training = property(lambda self: True)
 
-    with stage_of_test(ReadOnly()):
+    with stage_of_test(ReadOnly()):  # it can't be told, and stays as it is
         pass
 
 

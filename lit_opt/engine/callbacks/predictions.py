@@ -6,14 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch.distributed
 from lightning.pytorch.callbacks import BasePredictionWriter
 
+from lit_opt.engine.targets import Regression
+
 
 class WritePredictions(BasePredictionWriter):
-    """One row a sample, in the order of the test set: class and probability, or the outputs.
+    """One row a sample, in the order of the test set, as the data's targets say.
 
-    The rows stay in memory until the end; only then is an earlier `predictions.csv` replaced.
+    Classes: class and probability. Several labels: a column of probabilities each. Regression: the
+    outputs. An array a sample, such as the classes of all pixels, is a row of `predictions.npy`.
+    The rows stay in memory until the end; only then are earlier predictions replaced.
 
     Args:
         folder: Where `predictions.csv` is written.
@@ -25,31 +30,37 @@ class WritePredictions(BasePredictionWriter):
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._rows: list[list[Any]] = []
-        self._names = getattr(trainer.datamodule, "class_names", None)  # type: ignore[attr-defined]
+        self._rows: list[Any] = []
+        self._columns: list[str] = []
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        self._targets = getattr(data, "targets", Regression())
+        self._names = getattr(data, "class_names", None)
 
     def write_on_batch_end(self, trainer: Any, module: Any, prediction: Any, *args: Any) -> None:
-        """`prediction: float (B, C)`, logits of classes or outputs of a regression."""
-        outputs = prediction.float().flatten(1)
-        if names := self._names:
-            probs, preds = (best.tolist() for best in outputs.softmax(1).max(1))
-            self._rows += [[c, names[c], f"{p:.4f}"] for c, p in zip(preds, probs, strict=True)]
-        else:
-            self._rows += outputs.tolist()
+        """`prediction: float (B, …)`, what the net puts out."""
+        outputs = prediction.float().cpu()
+        self._columns, rows = self._targets.predictions(outputs, self._names)
+        self._rows += rows
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        parts: list[Any] = [self._rows]
+        parts: list[Any] = [(self._columns, self._rows)]
         if trainer.world_size > 1:
             parts *= trainer.world_size
-            torch.distributed.all_gather_object(parts, self._rows)
+            torch.distributed.all_gather_object(parts, (self._columns, self._rows))
         if trainer.is_global_zero:
-            path = self.folder / ".predictions.csv.tmp"
+            columns: list[str] = next((columns for columns, _ in parts if columns), [])
             # Sample i is the process' whose rank is i modulo their number.
-            rows = [row for group in zip_longest(*parts) for row in group if row]
-            columns = [f"output_{k}" for k in range(len(rows[0]) if rows else 0)]
-            columns = ["pred", "class", "prob"] if self._names else columns
-            with path.open("w", newline="") as file:
-                writer = csv.writer(file)
-                writer.writerow(["index", *columns])
-                writer.writerows([index, *row] for index, row in enumerate(rows))
-            path.replace(self.folder / "predictions.csv")
+            groups = zip_longest(*(rows for _, rows in parts))
+            rows = [row for group in groups for row in group if row is not None]
+            path = self.folder / ("predictions.csv" if columns or not rows else "predictions.npy")
+            new = path.with_name(f".{path.name}.tmp")
+            if path.suffix == ".npy":
+                with new.open("wb") as file:
+                    np.save(file, np.stack(rows))
+            else:
+                with new.open("w", newline="") as text:
+                    writer = csv.writer(text)
+                    writer.writerow(["index", *columns])
+                    writer.writerows([index, *row] for index, row in enumerate(rows))
+            new.replace(path)
+            print(f"predictions: {path}", flush=True)

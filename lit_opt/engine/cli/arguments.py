@@ -21,6 +21,8 @@ from lit_opt.engine.optim.name_matching import comparable, nearest
 
 # Options given as {"name": …, argument: …}; naming one anew drops the arguments of the old one.
 SPECS = {"model.optimizer", "model.scheduler"}
+# Given by name as well, a mapping from the name that is logged to such a spec.
+METRICS = "model.metrics"
 # Where classes that older checkpoints and configs name are now.
 MOVED = {
     "lit_opt.data.": "lit_opt.sources.",
@@ -41,15 +43,36 @@ def expand_flags(argv: list[str], options: Options) -> list[str]:
     ranked = []
     for flag, value in _pairs(argv):
         name = options.full(flag.rstrip("+"))
+        if METRICS in options.specs and name.startswith(METRICS) and value is not None:
+            ranked += _flags_of_metrics(name, flag.endswith("+"), _parse(flag, value))
+            continue
         if name == "config" and value is not None:
-            value = dump(read_config(Path(value), options))
-        elif value is not None and name in {*options.homes, *SPECS}:
+            content = read_config(Path(value), options)
+            added = content.get("model", {}).pop("metrics+", {})
+            ranked.append((0, f"--config={dump(content)}"))
+            ranked += [(0, f"--{METRICS}.{key}={dump(spec)}") for key, spec in added.items()]
+            continue
+        elif value is not None and name in {*options.homes, *options.specs}:
             value = dump(expand_value(name, _parse(flag, value), options))
-        first = (name in options.homes and name != "trainer.callbacks") or name in SPECS
+        first = (name in options.homes and name != "trainer.callbacks") or name in options.specs
         rank = 0 if name == "config" else 1 if first else 2
         name += "+" * flag.endswith("+")
         ranked.append((rank, f"--{name}" if value is None else f"--{name}={value}"))
     return [token for _, token in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def _flags_of_metrics(name: str, appends: bool, value: Any) -> list[tuple[int, str]]:
+    """`--metrics=…` sets all, `--metrics+=f1` one more, `--metrics.f1.top_k=2` an argument of one.
+
+    jsonargparse sets a key of a mapping, but no key in it: it is `f1:top_k` until `join_arguments`.
+    """
+    key = name.removeprefix(METRICS).lstrip(".").replace(".init_args.", ".")
+    if "." in key:
+        return [(2, f"--{METRICS}.{key.replace('.', ':')}={dump(value)}")]
+    if not key and not appends:
+        return [(1, f"--{METRICS}={dump(expand_metrics(value))}")]
+    specs = expand_metrics({key: value} if key else value)
+    return [(2, f"--{METRICS}.{key}={dump(spec)}") for key, spec in specs.items()]
 
 
 def _parse(flag: str, value: str) -> Any:
@@ -101,6 +124,8 @@ def expand_mapping(content: dict[str, Any], options: Options) -> dict[str, Any]:
     """`{"lr": 0.1, "trainer": {…}}` -> `{"model": {"lr": 0.1}, "trainer": {…}}`."""
     result: dict[str, Any] = {}
     for key, value in content.items():
+        if key in ("model", "data"):  # the classes themselves are known by now
+            value = {} if isinstance(value, str) else _without_class(value)
         inner = value if key in options.groups and isinstance(value, dict) else {"": value}
         for name, item in inner.items():
             plain = ".".join(filter(None, (key, name))).rstrip("+")
@@ -112,10 +137,17 @@ def expand_mapping(content: dict[str, Any], options: Options) -> dict[str, Any]:
     return result
 
 
+def _without_class(value: Any) -> Any:
+    has_class = isinstance(value, dict) and "class_path" in value
+    return value.get("init_args") or {} if has_class else value
+
+
 def expand_value(name: str, value: Any, options: Options) -> Any:
     value = moved(value)
-    if name in SPECS:
+    if name in SPECS & options.specs:
         return expand_spec(value)
+    if name.rstrip("+") == METRICS and METRICS in options.specs:
+        return expand_metrics(value)
     return expand_class(name, value, options) if name in options.homes else value
 
 
@@ -126,6 +158,37 @@ def expand_spec(value: Any) -> Any:
     if isinstance(value, dict) and "class_path" in value:
         return {"name": value["class_path"], **value.get("init_args", {})}
     return value
+
+
+def expand_metrics(value: Any) -> Any:
+    """`[f1, {name: acc, top_k: 5}]`, `{f1: null}` -> `{name to log: {"name": …, argument: …}}`."""
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        listed = value if isinstance(value, list) else [value]
+        specs = [spec for item in listed if (spec := expand_spec(moved(item)))]
+        names = [str(spec.get("name")).rpartition(".")[2] for spec in specs]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise UserError(
+                f"--metrics: {twice[0]!r} is there twice; name one of them anew, such as\n"
+                f"{{{twice[0]}_2: {{name: {twice[0]}, …}}}}"
+            )
+        value = dict(zip(names, specs, strict=True))
+    return {key: spec if ":" in key else _named_spec(key, spec) for key, spec in value.items()}
+
+
+def _named_spec(key: str, spec: Any) -> dict[str, Any]:
+    return {"name": key, **(expand_spec(moved(spec)) or {})}
+
+
+def join_arguments(metrics: Any) -> Any:
+    """`{"f1": {…}, "f1:top_k": 2}` -> `{"f1": {…, "top_k": 2}}`."""
+    joined: dict[str, Any] = {}
+    for key, value in (metrics or {}).items():
+        name, _, argument = key.partition(":")
+        inner = joined.setdefault(name, {"name": name})
+        inner |= {argument: value} if argument else value
+    return joined if metrics else metrics
 
 
 def expand_class(name: str, value: Any, options: Options) -> Any:

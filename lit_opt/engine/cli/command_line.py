@@ -1,6 +1,7 @@
 """Words to a configuration: default < data < checkpoint < configs in their order < flags."""
 
 import importlib
+import inspect
 import re
 from importlib.util import find_spec
 from itertools import pairwise
@@ -10,12 +11,20 @@ from typing import Any, Literal, NoReturn
 import torch
 from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]
 from jsonargparse.typing import register_type
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from lit_opt.engine.allowed_imports import limit_imports
-from lit_opt.engine.cli.arguments import dump, expand_flags, expand_mapping
+from lit_opt.engine.cli.arguments import (
+    METRICS,
+    SPECS,
+    dump,
+    expand_flags,
+    expand_mapping,
+    join_arguments,
+)
 from lit_opt.engine.cli.messages import argument_of, short_error
 from lit_opt.engine.cli.named_objects import check_named_objects
 from lit_opt.engine.cli.options import Options, split_command
@@ -32,6 +41,7 @@ register_type(
 )
 USAGE = "python train.py [command] [--option value ...]"
 PRINT = "--print_config"
+LOSS = "--model.loss."
 ENGINE = __name__.rpartition(".cli.")[0]
 
 
@@ -53,23 +63,37 @@ class CommandLine:
     def __init__(self, program: Program, words: list[str]) -> None:
         self.command, given = split_command(words)
         self.model_class, self.data_class = map(_imported, (program.model, program.data))
+        if program.chosen == {"model"} and _has_loaders(self.model_class):
+            self.data_class = None  # the program's is for its own model
         limit_imports()
         self.parser = _parser(self.command, self.model_class, self.data_class)
         self.options = _options(self.parser, self.model_class, self.data_class)
-        self._set_defaults(dict(program.defaults))
+        self._set_defaults(dict(program.defaults), strict=not program.chosen)
         self.flags = expand_flags(given, self.options)
         self.label = _run_label(words)
+        self.chosen = {
+            group: cls
+            for group, cls in (("model", self.model_class), ("data", self.data_class))
+            if group in program.chosen and cls
+        }
         # Without a command, the best checkpoint is validated and tested after the fit.
         self.layers: list[dict[str, Any]] = [{"test": True}] if given is words else []
 
-    def _set_defaults(self, defaults: dict[str, Any]) -> None:
+    def _set_defaults(self, defaults: dict[str, Any], strict: bool) -> None:
+        if not strict:  # they are those of other classes
+            defaults = {key: v for key, v in defaults.items() if self.options.is_known(key)}
         for group, values in expand_mapping(defaults, self.options).items():
             self.parser.set_defaults({f"{group}.{key}": value for key, value in values.items()})
 
     def parse(self, last: bool = False) -> Namespace:
-        """The configuration; `last` says that no layer is to come, so that it may be printed."""
-        flags = [flag for flag in self.flags if last or not flag.startswith(PRINT)]
+        """The configuration; `last` says that no layer is to come, so that it may be printed.
+
+        Arguments of the loss are left to the last: the data may imply which loss it is.
+        """
+        flags = [flag for flag in self.flags if last or not flag.startswith((PRINT, LOSS))]
         config = self._parse(flags)
+        if METRICS in self.options.specs:
+            config.model.metrics = join_arguments(config.model.metrics)
         seed = config.seed_everything
         if not isinstance(seed, bool) and not 0 <= seed < 2**32:
             raise UserError(f"--seed {seed}: expected a number from 0 to {2**32 - 1}")
@@ -113,20 +137,32 @@ class CommandLine:
             )
         return name
 
+    def label_of(self, config: Namespace) -> str:
+        """What an unnamed run is called: after its config, its data set or its model."""
+        named = config.get("data.dataset.class_path") or self.model_class.__name__
+        return self.label or named.rpartition(".")[2].lower()
+
     def dump(self, config: Namespace) -> str:
         """The configuration as YAML."""
         text: str = self.parser.dump(config, skip_none=False, skip_validation=True)
         return text
 
 
-def _imported(cls: type | str) -> Any:
+def _imported(cls: type | str | None) -> Any:
     if not isinstance(cls, str):
         return cls
     module, _, name = cls.rpartition(".")
-    return getattr(importlib.import_module(module), name)
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if not module.startswith(str(error.name)):  # it is one that the user's module imports
+            raise
+        raise UserError(f"{cls}: {error}; expected the import path of a class") from error
+    except AttributeError as error:
+        raise UserError(f"{cls}: {module} has no {name}") from error
 
 
-def _parser(command: str, model_class: type, data_class: type) -> Parser:
+def _parser(command: str, model_class: type, data_class: type | None) -> Parser:
     parser = Parser(formatter_class=help_with_short_names(), usage=USAGE)
     parser.add_argument("-c", "--config", action=ActionConfigFile, help="A YAML file of options.")
     parser.add_argument(
@@ -153,10 +189,13 @@ def _parser(command: str, model_class: type, data_class: type) -> Parser:
     )
     if command == "fit":
         _add_options_of_fit(parser)
+        if "monitor" not in inspect.signature(model_class).parameters:
+            _add_monitor(parser)
     parser.add_lightning_class_args(Trainer, "trainer")
     parser.set_defaults({"trainer.enable_model_summary": False})
     parser.add_lightning_class_args(model_class, "model")
-    parser.add_lightning_class_args(data_class, "data")
+    if data_class:
+        parser.add_lightning_class_args(data_class, "data")
     return parser
 
 
@@ -174,9 +213,34 @@ def _add_options_of_fit(parser: Parser) -> None:
         help="Go on with the run --name, or the one saved last, from its newest checkpoint "
         "and with its options; a --name that is not there yet is started.",
     )
+    parser.add_argument(
+        "--save_every",
+        type=int | str | None,
+        help="Steps, such as 1000, or a time, 90s, 10m or 1h, after which last.ckpt is written "
+        "inside an epoch, too.",
+    )
 
 
-def _options(parser: Parser, model_class: type, data_class: type) -> Options:
+def _has_loaders(model_class: type) -> bool:
+    has: bool = is_overridden("train_dataloader", model_class, LightningModule)
+    return has
+
+
+def _add_monitor(parser: Parser) -> None:
+    parser.add_argument(
+        "--monitor",
+        type=str | None,
+        help="Validation metric that selects the best checkpoint. Default: val/loss, val_loss or "
+        "the like, whatever the module logs.",
+    )
+    parser.add_argument(
+        "--monitor_mode",
+        type=Literal["min", "max"] | None,
+        help="Whether a small or a large one is better. Default: as its name tells.",
+    )
+
+
+def _options(parser: Parser, model_class: type, data_class: type | None) -> Options:
     """The names of all options, and the modules whose classes go by their bare names."""
     keys = list(parser.get_defaults().keys())  # a Namespace is no mapping
     homes = {
@@ -186,12 +250,16 @@ def _options(parser: Parser, model_class: type, data_class: type) -> Options:
         "trainer.callbacks": [f"{ENGINE}.callbacks", "lightning.pytorch.callbacks"],
     }
     names = {".".join(key.split(".")[:2]) for key in keys}
-    return Options({*names, "trainer", "model", "data", "help", "print_config"}, homes)
+    homes = {name: modules for name, modules in homes.items() if name in names}
+    specs = {*SPECS, METRICS} if hasattr(model_class, "optimizers_for") else set()
+    groups = {"trainer", "model", "data", "help", "print_config"}
+    return Options({*names, *groups}, homes, specs)
 
 
-def _beside(cls: type, name: str) -> list[str]:
+def _beside(cls: type | None, name: str) -> list[str]:
     """The modules `name` in the packages of a class and of those that it derives from."""
-    packages = dict.fromkeys(c.__module__.rpartition(".")[0] for c in cls.__mro__)
+    classes = cls.__mro__ if cls else ()
+    packages = dict.fromkeys(c.__module__.rpartition(".")[0] for c in classes)
     return [f"{package}.{name}" for package in packages if package and _is_there(package, name)]
 
 

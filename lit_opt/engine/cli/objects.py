@@ -1,21 +1,19 @@
 """A configuration to the model, the data and the arguments of the Trainer."""
 
 import os
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.messages import refused_object
 from lit_opt.engine.errors import UserError
-from lit_opt.engine.optim.plan import Plan
-from lit_opt.engine.runs.checkpoint_file import load
-from lit_opt.engine.tasks.net_check import check_loss, check_net
+from lit_opt.engine.interface import data_of, model_of
 
 # Smaller ones end in an error of arithmetic after the first steps, or do something else in silence.
 LEAST = {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "val_check_interval": 1e-9}
@@ -61,16 +59,35 @@ class Objects(LightningCLI):
             built = self.parser.instantiate_classes(self.config)
         except (ValueError, TypeError) as error:
             raise UserError(refused_object(str(error))) from error
-        self.model, self.datamodule, self.trainer_arguments = built.model, built.data, built.trainer
+        self.model, self.datamodule = built.model, built.get("data")
+        self.trainer_arguments = built.trainer
+        data_of(self.datamodule).will_test = bool(self.config.get("test"))
+        for part, group in ((self.model, "model"), (self.datamodule, "data")):
+            if part is not None and not part.hparams:  # its class doesn't save them
+                part.save_hyperparameters(self.config[group].as_dict())
 
     @property
-    def validates(self) -> bool:
-        """Whether a fit is validated."""
-        return self.trainer_arguments.limit_val_batches != 0 and self.datamodule.has_validation
+    def scored(self) -> tuple[bool, bool]:
+        """Whether a fit is validated, and whether there is a test for its end."""
+        validates = self._loops("validation_step", "val")
+        if self.trainer_arguments.limit_val_batches == 0:
+            validates = False
+        validates = validates and data_of(self.datamodule).has_validation
+        return validates, self._loops("test_step", "test")
+
+    def _loops(self, step: str, loader: str) -> bool:
+        owners = [part for part in (self.model, self.datamodule) if part is not None]
+        has_loader = any(is_overridden(f"{loader}_dataloader", owner) for owner in owners)
+        return has_loader and is_overridden(step, self.model)
 
 
 def build_data(line: CommandLine, config: Namespace) -> Any:
-    """The data module alone, to ask what the net must fit before the net is built."""
+    """The data module alone, to ask what the net must fit before the net is built.
+
+    None if its class has nothing to say of that.
+    """
+    if not hasattr(line.data_class, "implied_options"):
+        return None
     parser = LightningArgumentParser(exit_on_error=False)
     parser.add_lightning_class_args(line.data_class, "data")
     return parser.instantiate_classes(parser.parse_object({"data": config.data})).data
@@ -100,22 +117,18 @@ def check_accelerator(accelerator: Any) -> None:
         raise UserError("there is no GPU that torch can use here; set --accelerator auto or cpu")
 
 
-def check_objects(built: Objects, config: Namespace, point: Path | None) -> None:
+def check_objects(built: Objects, config: Namespace, checkpoint: Mapping[str, Any]) -> None:
     """Raises `UserError` for what can't go together, before anything is written."""
     model, data = built.model, built.datamodule
     check_accelerator(config.trainer.accelerator)
+    model_of(model).check(data)
     for flag, least in LEAST.items():
         value = config.trainer[flag]
         if isinstance(value, int | float) and value < least:
             raise UserError(f"--{flag} is {value}; expected at least {least}")
-    for flag, count in (("devices", config.trainer.devices), ("num_workers", data.num_workers)):
+    workers = getattr(data, "num_workers", 0)
+    for flag, count in (("devices", config.trainer.devices), ("num_workers", workers)):
         if str(count).isdigit() and int(count) > PER_CORE * (os.cpu_count() or 1):
             raise UserError(f"--{flag} {count} are too many processes for {os.cpu_count()} cores")
-    check_loss(model.loss.loss, data.source.regression, data.num_classes)
-    check_net(model.net, data.in_shape, data.num_classes)
-    _, schedulers = model.optimizers_for(Plan(total_steps=1000, max_epochs=10))
-    plateau = any(isinstance(s["scheduler"], ReduceLROnPlateau) for s in schedulers)
-    if plateau and not data.has_validation:
-        raise UserError("ReduceLROnPlateau needs a validation; set --val_fraction above 0")
-    if point:
-        check_weights(model, load(point, map_location="cpu", mmap=True)["state_dict"])
+    if checkpoint:
+        check_weights(model, checkpoint["state_dict"])

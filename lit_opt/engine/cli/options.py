@@ -13,7 +13,9 @@ SYNONYMS = {"epochs": "max_epochs", "seed": "seed_everything", "c": "config", "h
 # What every command has beside the arguments of the trainer, the model and the data.
 EVERYWHERE = {"config", "help", "print_config", "seed_everything", "name", "ckpt_path"}
 EVERYWHERE |= {"ema", "compile"}
-OF_FIT = {"test", "no_test", "resume"}
+OF_FIT = {"test", "no_test", "resume", "save_every"}
+# What a fit of a module has that doesn't say itself which checkpoint is the best.
+OF_OTHER_MODULES = {"monitor", "monitor_mode"}
 
 
 class Options:
@@ -22,13 +24,18 @@ class Options:
     Args:
         names: Full names, such as `trainer.accelerator`.
         homes: For options whose value may be the bare name of a class: the modules that have it.
+        specs: Options of `LitModule` that are given as {"name": …, argument: …}.
     """
 
     def __init__(
-        self, names: Iterable[str], homes: Mapping[str, Sequence[str]] | None = None
+        self,
+        names: Iterable[str],
+        homes: Mapping[str, Sequence[str]] | None = None,
+        specs: Iterable[str] = (),
     ) -> None:
         self.names = {name for name in names if name}
         self.homes = homes or {}
+        self.specs = set(specs)
         self.groups = sorted({name.split(".")[0] for name in self.names if "." in name})
 
     def full(self, flag: str) -> str:
@@ -50,6 +57,9 @@ class Options:
 
     def _owners(self, name: str) -> list[str | None]:
         return [group for group in (None, *self.groups) if _join(group, name) in self.names]
+
+    def is_known(self, flag: str) -> bool:
+        return bool(self._owners(flag.split(".")[0]))
 
     def short(self, name: str) -> str:
         """`trainer.accelerator` -> `accelerator` where no other group has that name."""
@@ -80,7 +90,7 @@ def _join(group: str | None, name: str) -> str:
     return f"{group}.{name}" if group else name
 
 
-def check_spelling(words: list[str], model: type | str, data: type | str) -> None:
+def check_spelling(words: list[str], model: type | str, data: type | str | None) -> None:
     """Raises `UserError` for a misspelt command or option, in a tenth of a second.
 
     The names are read off the text of the classes, as to import them takes seconds. Classes that
@@ -110,6 +120,8 @@ def options_in_the_sources(command: str, model: str, data: str) -> Options | Non
         if taken is None:
             return None
         names |= {group, *(f"{group}.{argument}" for argument in taken)}
+    if "model.monitor" not in names:
+        names |= OF_OTHER_MODULES
     return Options(names)
 
 

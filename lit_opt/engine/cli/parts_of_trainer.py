@@ -1,6 +1,6 @@
 """The trainer of a command: its callbacks, loggers and plugins beside the user's."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,16 @@ from lit_opt.engine.callbacks.batch_of_one import NoBatchOfOne
 from lit_opt.engine.callbacks.steps_per_execution import StepsPerExecution
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.objects import Objects
+from lit_opt.engine.interface import model_of
 from lit_opt.engine.lightning_private import hide_idle_hooks, resume_steps_like_epochs
-from lit_opt.engine.runs.checkpoint_file import LAST, checkpoints, load, use_safe_io
+from lit_opt.engine.runs.checkpoint_file import FIRST_LOSS, LAST, checkpoints, use_safe_io
 from lit_opt.engine.runs.resume.changed_hyperparameters import ChangedHyperparameters
+from lit_opt.engine.runs.resume.replay import ReplayTraining
+from lit_opt.engine.runs.resume.save_every import SaveEvery
 from lit_opt.engine.runs.resume.signals import StopOnSignal, plugins_of
 from lit_opt.engine.runs.resume.training_state import PlateauBeforeCheckpoint, RunningScores
+from lit_opt.engine.runs.score_tables import ScoreTables
 from lit_opt.engine.runs.scores import CSVCurves, tensorboard
-from lit_opt.engine.tasks.metrics import better_direction
 from lit_opt.engine.tasks.short_step import NoProfiler
 
 
@@ -49,14 +52,21 @@ def own_callbacks(
         return callbacks
     if given.enable_progress_bar is not False and not _has(users, ProgressBar):
         callbacks.append(EpochLines())
+    if run:
+        callbacks.append(ScoreTables(run))
     if command == "predict" and run:
         callbacks.append(WritePredictions(run))
     if command == "fit":
         callbacks += [ChangedHyperparameters(), StepLog(), RunningScores()]
-        callbacks += [PlateauBeforeCheckpoint(), NoBatchOfOne()]
+        callbacks += [PlateauBeforeCheckpoint(), NoBatchOfOne(), ReplayTraining()]
         if not _has(users, StopAtNonFinite):
             callbacks.append(StopAtNonFinite())
     return callbacks
+
+
+def _saving_inside(config: Namespace, folder: Path | None) -> list[Callback]:
+    every = config.get("save_every")
+    return [SaveEvery(every, folder / "checkpoints" / LAST)] if folder and every else []
 
 
 def _has(parts: Sequence[Any], kind: type) -> bool:
@@ -77,18 +87,20 @@ def own_loggers(command: str, given: Namespace, run: Path | None, resumed_step: 
 
 
 def checkpoints_of(
-    line: CommandLine, built: Objects, folder: Path | None, stop: StopOnSignal
+    line: CommandLine, built: Objects, config: Namespace, folder: Path | None, stop: StopOnSignal
 ) -> list[ModelCheckpoint]:
     """The callbacks that write best.ckpt and last.ckpt; `stop` is told where the last one is."""
-    given, model = built.trainer_arguments, built.model
+    given = built.trainer_arguments
     if line.command != "fit" or folder is None:
         return []
     if given.barebones or given.enable_checkpointing is False:
         return []
     stop.path = folder / "checkpoints" / LAST
-    monitor = model.hparams["monitor"] if built.validates else None
-    mode = better_direction(model.val_scores, model.hparams["monitor"])
-    return checkpoints(folder / "checkpoints", monitor, mode)
+    if not built.scored[0]:
+        return checkpoints(folder / "checkpoints")
+    monitor, mode = model_of(built.model).best_by()
+    monitor, mode = monitor or config.get("monitor"), mode or config.get("monitor_mode")
+    return checkpoints(folder / "checkpoints", monitor or FIRST_LOSS, mode)
 
 
 def trainer_of(
@@ -97,15 +109,21 @@ def trainer_of(
     config: Namespace,
     folder: Path | None,
     callbacks: list[Callback],
+    checkpoint: Mapping[str, Any],
 ) -> Trainer:
-    """The trainer; `callbacks` come last, those of the user's and of the command before them."""
-    given, data = built.trainer_arguments, built.datamodule
-    groups = data.hparams.get("steps_per_execution", 1) > 1
+    """The trainer; `callbacks` come last, those of the user's and of the command before them.
+
+    `checkpoint` is that of the start; its step is where the curves of a resumed run go on.
+    """
+    given = built.trainer_arguments
+    groups = getattr(built.datamodule, "hparams", {}).get("steps_per_execution", 1) > 1
     plugins = plugins_of(given.plugins, given.strategy)
     users = given.callbacks or []
     if line.command != "fit":  # where Lightning would add one that writes checkpoints
         users = [callback for callback in users if not isinstance(callback, Checkpoint)]
         given.enable_checkpointing = False
+    resumes = line.command == "fit" and config.resume
+    resumed_step: int | None = checkpoint.get("global_step") if resumes else None
     for callback in users:
         if isinstance(callback, ModelCheckpoint) and folder and not callback.dirpath:
             callback.dirpath = str((folder / "checkpoints").absolute())
@@ -115,9 +133,11 @@ def trainer_of(
             *([StepsPerExecution()] if groups else []),
             *users,
             *own_callbacks(line.command, given, folder, config.ema),
-            *callbacks,
+            *callbacks[:-1],
+            *_saving_inside(config, folder),
+            callbacks[-1],
         ],
-        "logger": own_loggers(line.command, given, folder, _resumed_step(line, config)),
+        "logger": own_loggers(line.command, given, folder, resumed_step),
         "plugins": plugins,
         "profiler": given.profiler or (None if given.barebones else NoProfiler()),
         "default_root_dir": str(folder or given.default_root_dir or "."),
@@ -127,11 +147,3 @@ def trainer_of(
     hide_idle_hooks(trainer, built.model)
     resume_steps_like_epochs(trainer)
     return trainer
-
-
-def _resumed_step(line: CommandLine, config: Namespace) -> int | None:
-    """The optimizer step from which a run goes on in its own folder."""
-    if line.command != "fit" or not config.resume or not config.ckpt_path:
-        return None
-    step: int = load(Path(config.ckpt_path), mmap=True)["global_step"]
-    return step

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lit_opt.engine.errors import UserError
+from lit_opt.engine.targets import Classes, inferred
 
 # The least and the largest value of a hyperparameter, both allowed.
 RANGES = {
@@ -32,20 +33,17 @@ def check_hyperparameters(values: Mapping[str, Any]) -> None:
             raise UserError(f"--{key} is {values[key]}; expected {expected}")
 
 
-def check_split(where: str, loaded: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-    """Type, shape, number and finiteness of what `Source.load` returned."""
+def check_split(
+    where: str, loaded: tuple[Tensor, Tensor] | None, declared: Classes | None
+) -> tuple[Tensor, Tensor]:
+    """What `Source.load` returned, y as it is declared: types, shapes, number, finiteness."""
     if loaded is None:
         raise UserError(f"{where}: load() returned None; expected (x, y): see Source.load")
     x, y = loaded
-    if (x.dtype, x.ndim) not in ((torch.uint8, 4), (torch.float32, 2)):
+    if x.ndim < 2 or x.is_complex() or (x.dtype == torch.uint8 and x.ndim == 3):
         raise UserError(
-            f"{where}: x is {x.dtype} {tuple(x.shape)};\n"
-            "expected images uint8 (N, C, H, W) or features float32 (N, F): see Source.load"
-        )
-    if (y.dtype, y.ndim) not in ((torch.int64, 1), (torch.float32, 2)):
-        raise UserError(
-            f"{where}: y is {y.dtype} {tuple(y.shape)};\n"
-            "expected labels int64 (N,) or targets float32 (N, K): see Source.load"
+            f"{where}: x is {x.dtype} {tuple(x.shape)};\nexpected images uint8 (N, C, H, W), "
+            "features or signals float (N, …),\nor tokens, integers (N, …): see Source.load"
         )
     if len(x) != len(y):
         raise UserError(f"{where}: {len(x)} samples but {len(y)} labels; expected one label each")
@@ -53,46 +51,64 @@ def check_split(where: str, loaded: tuple[Tensor, Tensor] | None) -> tuple[Tenso
         raise UserError(f"{where}: no samples; expected at least one: see --dataset, --data_dir")
     _check_finite(where, "x", x)
     _check_finite(where, "y", y)
-    return loaded
+    targets = declared or inferred(y)
+    if targets is None:
+        raise UserError(
+            f"{where}: y is {y.dtype} {tuple(y.shape)}, and nothing says what that is;\n"
+            "set `targets` of the source to MultiLabel(), Regression(), SoftLabels(),\n"
+            "DenseClasses() or NextToken() of lit_opt.engine.targets"
+        )
+    if not targets.fits(y):
+        raise UserError(
+            f"{where}: y is {y.dtype} {tuple(y.shape)};\n"
+            f"expected {targets.y}, as its {type(targets).__name__} are declared"
+        )
+    return x, targets.loaded(y)
 
 
 def _check_finite(where: str, name: str, values: Tensor) -> None:
     if values.is_floating_point() and not values.isfinite().all():
-        row, column = (~values.isfinite()).nonzero()[0].tolist()
+        place = tuple((~values.isfinite()).nonzero()[0].tolist())
+        column = f", column {', '.join(map(str, place[1:]))}" if place[1:] else ""
         raise UserError(
-            f"{where}: {name} is {values[row, column]} at sample {row}, column {column}; "
+            f"{where}: {name} is {values[place]} at sample {place[0]}{column}; "
             "expected finite numbers"
         )
 
 
 def check_source_fits(
-    where: str, x: Tensor, y: Tensor, in_shape: tuple[int, ...], num_classes: int
+    where: str,
+    x: Tensor,
+    y: Tensor,
+    in_shape: tuple[int, ...],
+    num_classes: int,
+    targets: Classes,
 ) -> None:
-    """Samples have shape `in_shape`; labels lie in [0, num_classes), targets are as many."""
+    """Samples have shape `in_shape`; y are what `targets` says, with `num_classes` outputs."""
     if x.shape[1:] != in_shape:
         raise UserError(
             f"{where}: samples have shape {tuple(x.shape[1:])}; expected {in_shape}\n"
             "in every split (image folders: set --dataset.image_size)"
         )
-    if y.is_floating_point():
-        if y.shape[1] != num_classes:
-            raise UserError(f"{where}: {y.shape[1]} targets a sample; expected {num_classes}")
-        return
-    wrong = ((y < 0) | (y >= num_classes)).nonzero().flatten()
-    if len(wrong):
-        raise UserError(
-            f"{where}: label {y[wrong[0]]} at sample {wrong[0]} ({len(wrong)} such labels);\n"
-            f"expected 0 to {num_classes - 1}: correct the labels, or the data set's classes"
-        )
+    if wrong := targets.wrong(y, num_classes):
+        raise UserError(f"{where}: {wrong}")
 
 
-def check_images(where: str, x: Tensor, values: Mapping[str, Any]) -> None:
-    """No hyperparameter asks for an augmentation where x, float (N, F), is a table."""
-    asked = any(values[key] for key in ("flip", "crop_padding", "erasing", "mixup", "cutmix"))
-    if x.ndim == 2 and asked:
+def check_augmentation(where: str, x: Tensor, y: Tensor, values: Mapping[str, Any]) -> None:
+    """No hyperparameter asks for an augmentation of images where x, or y beside it, is not for it.
+
+    Flipped, cropped or mixed images need another y where y has places, such as masks.
+    """
+    asked = [key for key in ("flip", "crop_padding", "mixup", "cutmix", "erasing") if values[key]]
+    if asked and x.ndim != 4:
         raise UserError(
-            f"{where} is a table, its samples have shape {tuple(x.shape[1:])};\n"
+            f"{where} has no images, its samples have shape {tuple(x.shape[1:])};\n"
             "flip, crop_padding, erasing, mixup and cutmix need images: unset them"
+        )
+    if y.ndim > 2 and set(asked) - {"erasing"}:
+        raise UserError(
+            f"{where}: y has the shape {tuple(y.shape[1:])} a sample, which {asked[0]} would not\n"
+            "change with the image; unset flip, crop_padding, mixup and cutmix"
         )
 
 

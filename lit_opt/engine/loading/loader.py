@@ -126,7 +126,7 @@ class LazyLoader(DataLoader[XY]):
         if not isinstance(self.sampler, EpochSampler):  # Lightning's, for a prediction
             yield from super().__iter__()
             return
-        self._seeders = _seeders() if self.sampler.shuffle else []
+        self._seeders = device_seeders() if self.sampler.shuffle else []
         self.batch = self._first_batch()
         self.sampler.skipped = self.batch * (self.batch_size or 0)
         batches = map(self._begin_step, self._fetched())
@@ -187,7 +187,7 @@ class LazyLoader(DataLoader[XY]):
         self._resumed = state
 
 
-def _seeders() -> list[Callable[[int], Any]]:
+def device_seeders() -> list[Callable[[int], Any]]:
     """What seeds the devices in use; `torch.manual_seed` takes a hundred times as long."""
     seeders: list[Callable[[int], Any]] = [torch.default_generator.manual_seed]
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]

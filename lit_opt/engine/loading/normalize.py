@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -9,22 +11,36 @@ _CHUNK = 2**25  # bytes read at once
 
 
 def mean_std(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """float64 mean and std (C,) over x[rows], per channel; images, uint8, count as x / 255.
+    """float64 mean and std (C,) over x[rows], per channel, axis 1; images, uint8, count as x / 255.
 
     The std is the population's; 1 where a channel is constant.
     """
-    if x.dtype == torch.uint8:
-        mean, var = _image_moments(x, rows)
-    else:
-        var, mean = torch.var_mean(x[rows].double(), dim=0, correction=0)
+    mean, var = (_image_moments if x.dtype == torch.uint8 else _moments)(x, rows)
     return mean, torch.where(var > 0, var, 1).sqrt()
+
+
+def _chunks(x: Tensor, rows: Tensor) -> Iterator[Tensor]:
+    for chunk in torch.split(rows, max(1, _CHUNK // (x[0].numel() * x.itemsize))):
+        yield x.index_select(0, chunk)
+
+
+def _moments(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance (C,) of floats (N, C, …), in two passes: exact, no double copy."""
+    others = [0, *range(2, x.ndim)]
+    count = len(rows) * x[0, 0].numel()
+    mean = var = torch.zeros(x.shape[1], dtype=torch.float64)
+    for part in _chunks(x, rows):
+        mean = mean + part.double().sum(others) / count
+    for part in _chunks(x, rows):
+        off = part.double() - mean.view(-1, *[1] * (x.ndim - 2))
+        var = var + (off**2).sum(others) / count
+    return mean, var
 
 
 def _image_moments(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance (C,) from the 256-bin histogram of every channel: exact, no float copy."""
     histogram = torch.zeros(x.shape[1], 256, dtype=torch.float64)
-    for chunk in torch.split(rows, max(1, _CHUNK // x[0].numel())):
-        images = x.index_select(0, chunk)
+    for images in _chunks(x, rows):
         for c in range(x.shape[1]):
             histogram[c] += torch.bincount(images[:, c].flatten(), minlength=256)
     share = histogram / histogram.sum(1, keepdim=True)
@@ -33,23 +49,38 @@ def _image_moments(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     return mean, (share * (value - mean[:, None]) ** 2).sum(1)
 
 
-class Normalize:
-    """(x - mean) / std per channel of a batch: images uint8 (B, C, H, W), or float (B, F).
+def dtype_in_batch(x: Tensor) -> torch.dtype:
+    """What `Normalize` makes of x; the net's precision comes after it."""
+    integers = not x.is_floating_point() and x.dtype != torch.bool
+    tokens = integers and (x.dtype != torch.uint8 or x.ndim == 2)
+    return torch.int64 if tokens else torch.float32
 
-    x and the result live on x's device; float32 out. With `on` False: images in [0, 1], tables raw.
+
+class Normalize:
+    """(x - mean) / std per channel, axis 1; of images uint8 (B, C, H, W) or floats (B, C, …).
+
+    x and the result live on x's device; float32 out. With `on` False: images in [0, 1], floats raw.
+    `moments` are the mean and std (C,) to take; without them they are those of x[rows].
+    Other integers, such as tokens, become int64; bool becomes 0 and 1. Neither is normalised.
     """
 
-    def __init__(self, x: Tensor, rows: Tensor, on: bool) -> None:
-        unit = 255 if x.dtype == torch.uint8 else 1
-        channels = x.shape[1]
+    def __init__(
+        self, x: Tensor, rows: Tensor, on: bool, moments: tuple[Tensor, Tensor] | None = None
+    ) -> None:
+        image = x.dtype == torch.uint8 and x.ndim > 2
+        self.dtype = dtype_in_batch(x)
+        unit, channels = 255 if image else 1, x.shape[1]
         mean, std = torch.zeros(channels), torch.ones(channels)
-        if on:
-            mean, std = mean_std(x, rows)
+        if on and (image or x.is_floating_point()):
+            mean, std = moments or mean_std(x, rows)
+        self.moments = mean, std
         shape = [1, channels] + [1] * (x.ndim - 2)
         self.scale = (1 / (unit * std)).float().view(shape)
         self.shift = (-mean / std).float().view(shape)
 
     def __call__(self, x: Tensor) -> Tensor:
+        if self.dtype == torch.int64:
+            return x.long()
         if self.scale.device != x.device:
             self.scale, self.shift = self.scale.to(x.device), self.shift.to(x.device)
         # On a CPU twice as fast as addcmul.

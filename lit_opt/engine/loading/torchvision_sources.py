@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.loading.source import Source
+from lit_opt.engine.targets import Classes
 
 
 class _TorchVision(Source):
@@ -17,6 +18,7 @@ class _TorchVision(Source):
 
     name: str  # in torchvision.datasets
     folder: str  # below data_dir
+    targets = Classes()
 
     def load(self, data_dir: Path, split: str) -> tuple[Tensor, Tensor] | None:
         if split == "val":

@@ -116,8 +116,11 @@ def tensorboard(folder: Path, step: int | None = None) -> list[Logger]:
 
 
 def error_line(title: str, metrics: Mapping[str, float]) -> str:
-    """`Test Error: acc 97.2%, avg loss 0.093456`: averages over samples, named `test/acc`."""
-    scores = {name.split("/", 1)[-1]: value for name, value in metrics.items()}
+    """`Test Error: acc 97.2%, avg loss 0.093456`: averages over samples, named `test/acc`.
+
+    One number a class, named `test/f1/cat`, is left to the files.
+    """
+    scores = {n.split("/", 1)[-1]: value for n, value in metrics.items() if n.count("/") < 2}
     loss = scores.pop("loss", None)
     parts = [f"{n} {100 * v:.1f}%" if n == "acc" else f"{n} {v:.4f}" for n, v in scores.items()]
     if loss is not None:

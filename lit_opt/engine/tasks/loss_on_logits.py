@@ -12,44 +12,60 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_opt.engine.errors import UserError
+from lit_opt.engine.targets import Classes, NextToken
 
 
 class OnLogits(nn.Module):
     """`OnLogits(loss)(outputs, y)` is the scalar loss, whichever torch.nn loss it is.
 
     `outputs`: float (B, C), logits. `y`: int64 (B,) in [0, C), or float (B, C), one-hot or soft.
-    Regression: `outputs` and `y` float (B, K). A loss that is not torch.nn's is called as is.
+    Regression: `outputs` and `y` float (B, K). Classes of places and tokens: see
+    `lit_opt/engine/targets.py`. A loss that is not torch.nn's is called as is.
 
     Raises `UserError`: on construction, for a loss of torch.nn that is for something else than
     classes or targets, or returns no scalar; in `forward`, for labels that the loss can't take.
     """
 
+    weight_of: Callable[[Tensor], Any]
+    """`weight_of(y)`: what the sum over a batch was divided by, its samples or their weights."""
+
     def __init__(self, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
         self.loss = _stable(loss)
         self.takes = _takes(self.loss)
+        self.follow(Classes())
+
+    def follow(self, targets: Classes, names: Any = None) -> None:
+        """Takes y as they are declared; once a fit, so that a step asks nothing of it."""
+        loss: Any = self.loss
+        known = any(cls in LOSSES for cls in type(loss).__mro__)
+        self.tokens = known and isinstance(targets, NextToken)
+        self.weight_of = len
+        if isinstance(loss, nn.CrossEntropyLoss) and not self.is_sum:
+            ignored = targets.ignore_index
+            if ignored is not None and loss.ignore_index < 0:
+                loss.ignore_index = ignored
+            if loss.weight is not None or loss.ignore_index >= 0 or ignored is not None:
+                self.weight_of = self._weights
 
     @property
     def is_sum(self) -> bool:
         """Whether the loss is the sum over a batch instead of the mean."""
         return getattr(self.loss, "reduction", "mean") == "sum"
 
-    def weight_of(self, y: Tensor) -> Tensor | int:
-        """What the sum over a batch was divided by: its samples, or the weights of their classes.
-
-        Cross entropy with `weight` or `ignore_index` divides by the latter, where y are indices.
-        """
-        loss = self.loss
-        if y.is_floating_point() or not isinstance(loss, nn.CrossEntropyLoss) or self.is_sum:
+    def _weights(self, y: Tensor) -> Tensor | int:
+        """Cross entropy with `weight` or `ignore_index` divides by these, where y are indices."""
+        if y.is_floating_point():
             return len(y)
-        if loss.weight is None and loss.ignore_index < 0:
-            return len(y)
-        counted = y != loss.ignore_index  # (B,)
+        loss: Any = self.loss
+        counted = y != loss.ignore_index  # (B, …)
         return (
             counted if loss.weight is None else loss.weight[y.where(counted, 0)] * counted
         ).sum()
 
     def forward(self, outputs: Tensor, y: Tensor) -> Tensor:
+        if self.tokens:
+            outputs, y = outputs.flatten(0, -2), y.flatten()  # (B·T, C) and (B·T,)
         y = self.takes.labels(self.loss, outputs, y)
         return self.loss(self.takes.inputs(outputs), y)
 
@@ -61,7 +77,7 @@ def _as_it_is(loss: Any, outputs: Tensor, y: Tensor) -> Tensor:
 def _probabilities(loss: Any, outputs: Tensor, y: Tensor) -> Tensor:
     """Float (B, C): indices become one-hot, floats (regression targets, too) stay as they are."""
     if not y.is_floating_point():
-        y = F.one_hot(y.long(), outputs.shape[1]).to(outputs.dtype)
+        y = F.one_hot(y.long(), outputs.shape[1]).movedim(-1, 1).to(outputs.dtype)
     if y.shape != outputs.shape:
         name, shape = type(loss).__name__, tuple(outputs.shape)
         raise UserError(f"{name} needs labels of the outputs' shape {shape}, got {tuple(y.shape)}")
@@ -129,6 +145,8 @@ def _takes(loss: Callable[..., Any]) -> Takes:
 
 def _stable(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
     """The same loss from logits: takes soft labels, too, and is allowed under autocast."""
+    if loss is F.cross_entropy:
+        return nn.CrossEntropyLoss()
     if type(loss) is nn.NLLLoss:
         return nn.CrossEntropyLoss(
             loss.weight, ignore_index=loss.ignore_index, reduction=loss.reduction

@@ -1,55 +1,101 @@
-"""A net that does not fit the data fails before the first step."""
+"""A net, a loss or a metric that does not fit the data fails before the first step."""
 
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lit_opt.engine.errors import UserError
+from lit_opt.engine.targets import Classes
+from lit_opt.engine.tasks.metrics import Scores
 
-LOSSES_OF_CLASSES = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
 
-
-def check_loss(loss: Any, regression: bool, num_classes: int) -> None:
+def check_loss(loss: Any, targets: Classes, num_classes: int) -> None:
     """Raises `UserError` if a loss of torch.nn is not for the data, or refuses its arguments.
 
     Args:
         loss: What `OnLogits` holds.
-        regression: Whether the data has targets, not classes.
+        targets: What the data declares.
         num_classes: Outputs of the net, C or K.
     """
     name = type(loss).__name__
-    if regression and isinstance(loss, LOSSES_OF_CLASSES):
-        raise UserError(f"the data has targets, not classes as {name} needs; set --loss MSELoss")
-    if isinstance(loss, nn.CrossEntropyLoss) and not regression:
+    if any(cls.__name__ in targets.refused for cls in type(loss).__mro__):
+        raise UserError(
+            f"the targets of the data are {type(targets).__name__}, y {targets.y};\n"
+            f"{name} is for others: set --loss {targets.instead}"
+        )
+    if isinstance(loss, nn.CrossEntropyLoss):
         try:
             loss(torch.zeros(1, num_classes), torch.zeros(1, dtype=torch.int64))
         except (RuntimeError, ValueError) as error:
             raise UserError(f"--loss {name}: {str(error).splitlines()[0]}") from error
 
 
-def check_net(net: nn.Module, in_shape: tuple[int, ...], num_classes: int) -> None:
-    """Sends two blank samples through `net`.
+def check_net(net: nn.Module, x: Tensor, expected: Sequence[int], num_classes: int) -> Tensor:
+    """Sends blank samples through `net`; returns what it puts out.
+
+    Args:
+        net: The net.
+        x: Zeros (2, *in_shape), in the dtype of the data.
+        expected: The shape of the outputs that the targets ask for, without the 2.
+        num_classes: Outputs of the net, C or K.
 
     Raises:
-        UserError: if the net does not take (2, *in_shape) or does not put out (2, num_classes).
+        UserError: if the net does not take x or puts out another shape.
     """
-    name, shape = type(net).__name__, tuple(in_shape)
-    was_training = net.training
+    name, was_training = type(net).__name__, net.training
     try:
         with torch.no_grad():
-            outputs = net.eval()(torch.zeros(2, *shape))
+            outputs = net.eval()(x)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"the net {name} does not take samples of shape {shape}: {reason}\n"
-            f"set its size with --net.in_shape or --net.in_channels, or choose another --net"
+            f"the net {name} does not take samples of shape {tuple(x.shape[1:])}, {x.dtype}: "
+            f"{reason}\n{_remedy(net, 'in_shape', 'in_channels')}"
         ) from error
     finally:
         net.train(was_training)
-    seen = tuple(outputs.shape)
-    if seen != (2, num_classes):
+    seen = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+    if seen != (2, *expected):
+        sets = _remedy(net, "num_classes").replace("num_classes", f"num_classes {num_classes}")
         raise UserError(
-            f"the data has {num_classes} classes, so a batch of 2 gives (2, {num_classes}); "
-            f"the net {name} gives {seen}\nset --net.num_classes {num_classes}"
+            f"the data has {num_classes} classes (or labels, or numbers a sample), so a batch of 2 "
+            f"gives {(2, *expected)};\nthe net {name} gives {seen}\n{sets}"
         )
+    return outputs
+
+
+def _remedy(net: nn.Module, *sizes: str) -> str:
+    """What to change; of `sizes` the keys that the net has."""
+    taken = inspect.signature(type(net)).parameters
+    keys = [f"--net.{size}" for size in sizes if size in taken]
+    return f"set {' or '.join(keys)}, or choose another --net" if keys else "choose another --net"
+
+
+def check_metrics(scores: Scores, given: Mapping[str, Any]) -> None:
+    """Raises `UserError` if a metric does not take `given`, two blank outputs and targets."""
+    for name, metric in scores.clone().items():
+        try:
+            one = Scores({"one": metric}, "")
+            one.follow(*scores.followed)
+            one.update(**given)
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UserError(
+                f"--metrics: {name.partition('/')[2]}, {type(metric).__name__}, does not take "
+                f"outputs {tuple(given['preds'].shape)}\n"
+                f"with y {tuple(given['target'].shape)}: {reason}"
+            ) from error
+
+
+def check_targets(model: Any, data: Any) -> None:
+    """Raises `UserError` if net, loss or metrics are not for what the data's targets are."""
+    (x, y), num = data.blank(2), data.num_classes
+    check_loss(model.loss.loss, data.targets, num)
+    expected = data.targets.shape_of_outputs(num, y.shape[1:])
+    outputs = check_net(model.net, x, expected, num)
+    scores = model.val_scores
+    scores.follow(data.targets, None)
+    check_metrics(scores, {"loss": outputs.sum(), "preds": outputs, "target": y})

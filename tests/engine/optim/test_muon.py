@@ -68,17 +68,7 @@ def test_a_schedule_reaches_both_groups_of_a_restored_optimizer() -> None:
     assert same(weights(net), before)
 
 
-def test_frozen_weights_stay() -> None:
-    net = make_net()
-    before = weights(net)
-    net[0].requires_grad_(False)
-    train(net, MuonAdamW(net, lr=0.01))
-    assert torch.equal(net[0].weight, before[0])
-    net.requires_grad_(False)[3].weight.requires_grad_()  # nothing is left to AdamW
-    train(net, MuonAdamW(net, lr=0.01))
-
-
-def test_the_closure_runs_once() -> None:
+def test_frozen_weights_stay_and_a_closure_runs_once() -> None:
     net, losses = make_net(), []
 
     def closure() -> Tensor:
@@ -88,3 +78,9 @@ def test_the_closure_runs_once() -> None:
 
     assert MuonAdamW(net).step(closure) is losses[0]
     assert len(losses) == 1
+    before = weights(net)
+    net[0].requires_grad_(False)
+    train(net, MuonAdamW(net, lr=0.01))
+    assert torch.equal(net[0].weight, before[0])
+    net.requires_grad_(False)[3].weight.requires_grad_()  # nothing is left to AdamW
+    train(net, MuonAdamW(net, lr=0.01))

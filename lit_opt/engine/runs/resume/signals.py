@@ -89,10 +89,7 @@ class StopOnSignal(Callback):
         loop = trainer.fit_loop.epoch_loop
         if trainer.world_size == 1 or loop.batch_idx % AGREE_EVERY == 0:
             self._agree()
-        if not self._agreed or loop.batch_progress.is_last_batch:
-            return
-        accumulates = (loop.batch_idx + 1) % trainer.accumulate_grad_batches != 0
-        if not accumulates and not _validates_next(trainer):
+        if self._agreed and can_resume_here(trainer):
             self._stop()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -148,6 +145,16 @@ class StopOnSignal(Callback):
         progress.current.reset()
         progress.is_last_batch = False
         self._stop()
+
+
+def can_resume_here(trainer: Any) -> bool:
+    """Whether a checkpoint that is written after this batch, inside an epoch, can be resumed.
+
+    Not while gradients accumulate, which are not in it, or before a validation, which is left out.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    accumulates = (loop.batch_idx + 1) % trainer.accumulate_grad_batches != 0
+    return not (loop.batch_progress.is_last_batch or accumulates or _validates_next(trainer))
 
 
 def _validates_next(trainer: Any) -> bool:
