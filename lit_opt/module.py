@@ -26,8 +26,10 @@ class LitModule(ShortStepModule):
         net: Maps x (B, C, H, W) to logits (B, num_classes); of lit_opt.models, or a class path.
         loss: A loss of torch.nn by name (nll, mse, CrossEntropyLoss), or a path to a callable.
         metrics: torchmetrics by name; each gives train/NAME, val/NAME and test/NAME. Default: acc.
-        optimizer: An optimizer of torch.optim by name, its arguments as --optimizer.KEY.
+        optimizer: An optimizer of torch.optim by name, its arguments as --optimizer.KEY; no_decay
+            true leaves biases and norms out of weight decay.
         lr: Learning rate, whatever the optimizer; the peak where a scheduler moves it.
+        lr_factors: Factors of lr for parts of the module, such as {net.backbone: 0.1}. Default: 1.
         scheduler: One of torch.optim.lr_scheduler, fitted to the run; arguments: --scheduler.KEY.
         scheduler_interval: Unit in which the scheduler counts. Default: as it suits the scheduler.
         warmup: Fraction of all optimizer steps over which lr rises linearly from 0, in [0, 1).
@@ -41,6 +43,7 @@ class LitModule(ShortStepModule):
         metrics: dict[str, Metric] | None = None,
         optimizer: dict[str, Any] | str = "AdamW",
         lr: float = 1e-3,
+        lr_factors: dict[str, float] | None = None,
         scheduler: dict[str, Any] | str | None = None,
         scheduler_interval: str | None = None,
         warmup: float = 0.0,
@@ -99,7 +102,7 @@ class LitModule(ShortStepModule):
     def optimizers_for(self, plan: Plan) -> Any:
         """The optimizer, and the schedulers for a training of that length."""
         hp: Any = self.hparams
-        optimizer = build_optimizer(hp.optimizer, self, self.lr, plan.may_fuse)
+        optimizer = build_optimizer(hp.optimizer, self, self.lr, plan.may_fuse, hp.lr_factors)
         mode = better_direction(self.val_scores, hp.monitor)
         return [optimizer], build_schedulers(
             hp.scheduler, optimizer, plan, hp.warmup, hp.scheduler_interval, hp.monitor, mode
