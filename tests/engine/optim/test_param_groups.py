@@ -49,7 +49,7 @@ def losses(net: nn.Module, optimizer, schedulers: list, optimizers: list = ()) -
     x = torch.randn(8, 2, 8, generator=torch.Generator().manual_seed(1))
     found = []
     for _ in range(STEPS):
-        optimizer.zero_grad()
+        net.zero_grad()
         loss = net(x).square().mean()
         loss.backward()
         for one in (optimizer, *optimizers):
@@ -108,11 +108,10 @@ def test_muon_s_split_goes_through_every_group():
     ours, theirs = Net(), Net()
     spec = {"name": "Muon", "no_decay": True, "weight_decay": 0.3}
     built = build_optimizer(spec, ours, LR, lr_factors={"head": 0.1})
-    hidden, all_ = theirs.head[1].weight, dict(theirs.named_parameters())
-    muon = torch.optim.Muon(
-        [hidden], 0.1 * LR, weight_decay=0.3, adjust_lr_fn="match_rms_adamw"
-    )
-    rest = [(n, p) for n, p in all_.items() if p is not hidden]
+    hidden = {theirs.head[1].weight, theirs.head[3].weight}  # the embedding is the last weight
+    options = {"weight_decay": 0.3, "adjust_lr_fn": "match_rms_adamw"}
+    muon = torch.optim.Muon(list(hidden), 0.1 * LR, **options)
+    rest = [(n, p) for n, p in theirs.named_parameters() if p not in hidden]
     adamw = torch.optim.AdamW(
         [
             {"params": [p], "lr": LR * (0.1 if "head" in n else 1)}
