@@ -15,15 +15,15 @@ from lit_opt.engine.errors import UserError
 
 
 def hidden_weights(net: nn.Module) -> list[nn.Parameter]:
-    """The 2-D weights but embeddings and, in the order of `net.parameters()`, the first and last.
+    """The 2-D weights but embeddings, norms and, in `net.parameters()`'s order, the first and last.
 
     Weights of convolutions are 4-D, and torch's Muon takes 2-D ones only.
     """
     weights = [p for p in net.parameters() if p.ndim >= 2]
     apart = {*weights[:1], *weights[-1:]}
     for module in net.modules():
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
-            apart.update(module.parameters())
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) or "Norm" in type(module).__name__:
+            apart.update(module.parameters(recurse=False))
     return [p for p in weights if p.ndim == 2 and p.requires_grad and p not in apart]
 
 
