@@ -20,7 +20,7 @@ from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.objects import Objects
 from lit_opt.engine.lightning_private import hide_idle_hooks
 from lit_opt.engine.runs.checkpoint_file import LAST, checkpoints, load, use_safe_io
-from lit_opt.engine.runs.resume.changed_hyperparameters import ChangedHyperparameters
+from lit_opt.engine.runs.resume.changed_hyperparameters import FINDERS, ChangedHyperparameters
 from lit_opt.engine.runs.resume.signals import StopOnSignal, plugins_of
 from lit_opt.engine.runs.resume.training_state import PlateauBeforeCheckpoint, RunningScores
 from lit_opt.engine.runs.scores import CSVCurves, tensorboard
@@ -50,8 +50,7 @@ def own_callbacks(
     if command == "predict" and run:
         callbacks.append(WritePredictions(run))
     if command == "fit":
-        callbacks += [ChangedHyperparameters(), StepLog(), RunningScores()]
-        callbacks.append(PlateauBeforeCheckpoint())
+        callbacks += [StepLog(), RunningScores(), PlateauBeforeCheckpoint()]
         if not _has(users, StopAtNonFinite):
             callbacks.append(StopAtNonFinite())
     return callbacks
@@ -95,15 +94,20 @@ def trainer_of(
     """The trainer; `callbacks` come last, those of the user's and of the command before them."""
     given, data = built.trainer_arguments, built.datamodule
     groups = data.hparams.get("steps_per_execution", 1) > 1
+    first: list[Callback] = [StepsPerExecution()] if groups else []
     plugins = plugins_of(given.plugins, given.strategy)
     users = given.callbacks or []
     if line.command != "fit":  # where Lightning would add one that writes checkpoints
         users = [callback for callback in users if not isinstance(callback, Checkpoint)]
         given.enable_checkpointing = False
+    elif not given.barebones:
+        first.insert(0, ChangedHyperparameters())
+    if line.command == "fit" and config.ckpt_path:  # they are in the checkpoint's hyperparameters
+        users = [callback for callback in users if not isinstance(callback, FINDERS)]
     arguments = {
         **given,
         "callbacks": [
-            *([StepsPerExecution()] if groups else []),
+            *first,
             *users,
             *own_callbacks(line.command, given, folder, config.ema),
             *callbacks,
