@@ -20,6 +20,7 @@ from lit_opt.engine.optim.schedulers import build_schedulers, scale_lr
 
 FINDERS = (LearningRateFinder, BatchSizeFinder)
 TOLD = ("lr", "lr_factors", "scheduler", "scheduler_interval", "warmup")
+SWITCHES_OF_STATE = ("amsgrad", "centered", "momentum")  # each has a tensor of its own a weight
 RATES = {"lr", "initial_lr", "max_lr", "min_lr"}
 CYCLED = {"momentum", "betas", "base_momentum", "max_momentum"}
 Built = dict[str, Any]  # what an optimizer, scheduler or callback was when it was built
@@ -47,8 +48,8 @@ class ChangedHyperparameters(Callback):
         states = {callback.state_key: callback.state_dict() for callback in others}
         self._now = {"callbacks": {key: _plain_values(state) for key, state in states.items()}}
 
-    def state_dict(self) -> dict[str, Any]:
-        return self._now
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        checkpoint["callbacks"][self.state_key] = {**self._now, "frozen_now": _frozen(pl_module)}
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         if not trainer.ckpt_path:  # a finder restores its own
@@ -63,6 +64,7 @@ class ChangedHyperparameters(Callback):
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """The optimizers are new here, and restored next."""
+        self._now["frozen"] = _frozen(pl_module)
         self._now |= _as_built(trainer.optimizers, trainer.lr_scheduler_configs, pl_module)
         checkpoint = self._checkpoint
         if checkpoint and "optimizers" not in self._then:
@@ -85,11 +87,20 @@ class ChangedHyperparameters(Callback):
                 trainer.strategy.setup_optimizers(trainer)  # by what was found
                 self._now |= _as_built(trainer.optimizers, trainer.lr_scheduler_configs, pl_module)
             return
+        self._freeze(pl_module)
         for i in range(len(trainer.optimizers)):
             if moved := self._moved(i):
                 _replay(trainer, i, self._then, self._now, moved)
         if told := ", ".join(self._told(checkpoint.get("hyper_parameters", {}), pl_module.hparams)):
             trainer.print(f"continuing at step {trainer.global_step} with {told}")
+
+    def _freeze(self, module: pl.LightningModule) -> None:
+        """Freezes what was frozen at the checkpoint, and thaws what callbacks had thawed."""
+        if "frozen" in self._then:
+            then, now = (set(built["frozen"]) for built in (self._then, self._now))
+            frozen = set(self._then["frozen_now"]) - (then - now) | (now - then)
+            for name, p in module.named_parameters():
+                p.requires_grad_(name not in frozen)
 
     def _moved(self, i: int) -> set[str]:
         """What the schedule moves in optimizer i's param groups; nothing if it is the same."""
@@ -158,6 +169,10 @@ def _as_built(
     }
 
 
+def _frozen(module: pl.LightningModule) -> list[str]:
+    return [name for name, p in module.named_parameters() if not p.requires_grad]
+
+
 def _path_of(part: Any) -> str:
     return f"{type(part).__module__}.{type(part).__qualname__}"
 
@@ -192,6 +207,7 @@ def _merged_optimizer(
     """An optimizer's state for the groups as they are built now; added groups come after them."""
     places = {name: i for i, name in enumerate(n for group in then for n in group["params"])}
     home = {name: j for j, group in enumerate(then) for name in group["params"]}
+    switched = [b for a, b in zip(then, now, strict=False) for k in SWITCHES_OF_STATE if bool(a.get(k)) != bool(b.get(k))]
     groups: list[Built] = []
     order: list[int | None] = []  # the place in the checkpoint of every parameter
     for j, built in enumerate(now):
@@ -208,7 +224,7 @@ def _merged_optimizer(
     for group in groups:
         group["params"] = [next(ids) for _ in group["params"]]
     kept = {i: state["state"][old] for i, old in enumerate(order) if old in state["state"]}
-    return {**state, "state": kept, "param_groups": groups}
+    return {**state, "state": {} if switched else kept, "param_groups": groups}
 
 
 def _base(group: Built) -> float:
