@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lit_opt.engine.allowed_imports import limit_imports
 from lit_opt.engine.cli.arguments import dump, expand_flags, expand_mapping
+from lit_opt.engine.cli.config_layers import leave_defaults, written
 from lit_opt.engine.cli.messages import argument_of, short_error
 from lit_opt.engine.cli.named_objects import check_named_objects
 from lit_opt.engine.cli.options import Options, split_command
@@ -66,10 +67,10 @@ class CommandLine:
         for group, values in expand_mapping(defaults, self.options).items():
             self.parser.set_defaults({f"{group}.{key}": value for key, value in values.items()})
 
-    def parse(self, last: bool = False) -> Namespace:
-        """The configuration; `last` says that no layer is to come, so that it may be printed."""
-        flags = [flag for flag in self.flags if last or not flag.startswith(PRINT)]
-        config = self._parse(flags)
+    def parse(self) -> Namespace:
+        """The configuration that the layers and the flags give."""
+        config = self._parse([flag for flag in self.flags if not flag.startswith(PRINT)])
+        leave_defaults(config)
         seed = config.seed_everything
         if not isinstance(seed, bool) and not 0 <= seed < 2**32:
             raise UserError(f"--seed {seed}: expected a number from 0 to {2**32 - 1}")
@@ -113,10 +114,17 @@ class CommandLine:
             )
         return name
 
-    def dump(self, config: Namespace) -> str:
+    def dump(self, config: Namespace, **options: bool) -> str:
         """The configuration as YAML."""
-        text: str = self.parser.dump(config, skip_none=False, skip_validation=True)
-        return text
+        text = self.parser.dump(config, skip_validation=True, **options)
+        return written(text, config.as_dict())
+
+    def print_if_asked(self, config: Namespace) -> None:
+        """Prints it and exits, where a word is `--print_config`; =skip_default leaves those out."""
+        words = [flag for flag in self.flags if flag.startswith(PRINT)]
+        if words:
+            print(self.dump(config, skip_default="skip_default" in words[-1]), end="")
+            raise SystemExit(0)
 
 
 def _imported(cls: type | str) -> Any:

@@ -62,7 +62,8 @@ def run(program: Program, words: list[str]) -> Run:
         peeked = build_data(line, config)
         implied = data_layer(peeked, config.model.net)
         line.layers.insert(0, implied)
-        config = line.parse(last=True)
+        config = line.parse()
+        line.print_if_asked(of_the_experiment(config, implied))
         if folder and line.command == "fit" and config.resume:
             _leave_if_finished(folder, config)
 
