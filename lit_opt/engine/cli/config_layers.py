@@ -14,7 +14,7 @@ from lit_opt.engine.cli.options import Options
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.runs.checkpoint_file import load
 
-PLAIN = (str, int, float, bool, type(None))
+PLAIN = (str, int, float, bool, type(None), list, tuple, dict)
 UNWRITTEN = "Unable to serialize instance"  # jsonargparse's words in the place of a value
 # What callbacks find when a run starts; it is in the run's checkpoints.
 FOUND = {"LearningRateFinder": ("model", "lr"), "BatchSizeFinder": ("data", "batch_size")}
@@ -108,7 +108,7 @@ def _written(value: Any, given: Any) -> Any:
     if not isinstance(value, dict):
         return given if str(value).startswith(UNWRITTEN) else value
     pairs = {key: _written(inner, given.get(key)) for key, inner in value.items()}
-    return {k: v for k, v in pairs.items() if type(v) in (*PLAIN, list, dict)}
+    return {k: v for k, v in pairs.items() if type(v) in PLAIN}
 
 
 def _as_list(value: Any) -> Any:
