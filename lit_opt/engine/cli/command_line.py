@@ -116,7 +116,7 @@ class CommandLine:
 
     def dump(self, config: Namespace, **options: bool) -> str:
         """The configuration as YAML."""
-        text = self.parser.dump(config, skip_validation=True, **options)
+        text = self.parser.dump(config, skip_none=False, skip_validation=True, **options)
         return written(text, config.as_dict())
 
     def print_if_asked(self, config: Namespace) -> None:

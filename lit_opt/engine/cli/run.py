@@ -28,8 +28,9 @@ from lit_opt.engine.runs.atomic_file import write_text
 from lit_opt.engine.runs.checkpoint_file import LAST, newest_valid
 from lit_opt.engine.runs.environment import record_start
 from lit_opt.engine.runs.folder import folder_of, is_finished, locked, mark_finished, probe, run_of
-from lit_opt.engine.runs.resume.changed_hyperparameters import changes
+from lit_opt.engine.runs.resume.changed_hyperparameters import FINDERS, changes
 from lit_opt.engine.runs.resume.signals import StopOnSignal
+from lit_opt.engine.runs.resume.training_state import early_end
 from lit_opt.engine.runs.scores import error_line, save_scores
 
 
@@ -189,6 +190,7 @@ def _tell_continuation(line: CommandLine, this: Run, config: Namespace) -> None:
 def _score_best(this: Run) -> None:
     """Validates and tests the best checkpoint, or the last weights where nothing is validated."""
     this.trainer.loggers = []  # the curves stay those of the fit
+    this.trainer.callbacks = [c for c in this.trainer.callbacks if not isinstance(c, FINDERS)]
     best = this.kept[0].best_model_path or None if this.kept else None
     if best is None and this.folder and this.validates:
         this.trainer.print("no validation within the run: the last weights are scored")
@@ -221,6 +223,8 @@ def _predict(this: Run, point: Path | None) -> None:
 
 
 def _finish(this: Run, config: Namespace) -> None:
+    if why := early_end(this.trainer):
+        this.trainer.print(why)
     if this.folder:
         if this.trainer.is_global_zero:
             mark_finished(this.folder, config.trainer)

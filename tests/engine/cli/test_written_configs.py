@@ -76,7 +76,11 @@ NAMES = ["diabetes", *sorted(p.stem for p in (ROOT / "configs").glob("*.yaml"))]
 CONFIGS = [[], *([f"--config={ROOT}/configs/{name}.yaml"] for name in dict.fromkeys(NAMES))]
 
 
-@pytest.mark.parametrize("words", but_the_first_slow(CONFIGS, 2), ids=lambda words: Path("".join(words) or "default").stem)
+@pytest.mark.parametrize(
+    "words",
+    but_the_first_slow(CONFIGS, 2),
+    ids=lambda words: Path("".join(words) or "default").stem,
+)
 def test_what_print_config_prints_runs_again(words, parse, capsys):
     write(Path("data/images"))
     capsys.readouterr()

@@ -42,7 +42,9 @@ def by_hand(net: Net) -> list[dict]:
         [conv.weight], [conv.bias],
     ]  # fmt: skip
     pairs = enumerate(zip(params, RATES, strict=True))
-    return [{"params": p, "lr": r} | ({"weight_decay": 0.0} if i % 2 else {}) for i, (p, r) in pairs]
+    return [
+        {"params": p, "lr": r} | ({"weight_decay": 0.0} if i % 2 else {}) for i, (p, r) in pairs
+    ]
 
 
 def losses(net: nn.Module, optimizer, schedulers: list, optimizers: list = ()) -> list[float]:

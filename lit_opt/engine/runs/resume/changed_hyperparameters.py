@@ -52,8 +52,8 @@ class ChangedHyperparameters(Callback):
         checkpoint["callbacks"][self.state_key] = {**self._now, "frozen_now": _frozen(pl_module)}
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        if not trainer.ckpt_path:  # a finder restores its own
-            return
+        if any(isinstance(callback, FINDERS) for callback in trainer.callbacks):
+            return  # it restores its own; there is none in a continued fit
         check_average(trainer, checkpoint)
         self._checkpoint = checkpoint
         self._then = checkpoint["callbacks"].get(self.state_key, {})
@@ -151,7 +151,10 @@ def _as_built(
             {
                 "class": _path_of(optimizer),
                 "groups": [
-                    {**group, "params": [names.get(p, f"{i}.{k}") for k, p in enumerate(group["params"])]}
+                    {
+                        **group,
+                        "params": [names.get(p, f"{i}.{k}") for k, p in enumerate(group["params"])],
+                    }
                     for i, group in enumerate(optimizer.param_groups)
                 ],
             }
@@ -182,9 +185,7 @@ def _owner(scheduler: Any, optimizers: list[Any]) -> int:
     return of[0] if of else 0
 
 
-def _as_built_by_older(
-    trainer: Any, module: Any, checkpoint: Mapping[str, Any]
-) -> Built | None:
+def _as_built_by_older(trainer: Any, module: Any, checkpoint: Mapping[str, Any]) -> Built | None:
     """The same of a checkpoint that has only a LitModule's hyperparameters and the planned steps."""
     state = checkpoint["callbacks"].get(ChangedHyperparameters.state_key, {})
     if "plan" not in state or not hasattr(module, "optimizers_for"):
@@ -207,7 +208,12 @@ def _merged_optimizer(
     """An optimizer's state for the groups as they are built now; added groups come after them."""
     places = {name: i for i, name in enumerate(n for group in then for n in group["params"])}
     home = {name: j for j, group in enumerate(then) for name in group["params"]}
-    switched = [b for a, b in zip(then, now, strict=False) for k in SWITCHES_OF_STATE if bool(a.get(k)) != bool(b.get(k))]
+    switched = [
+        b
+        for a, b in zip(then, now, strict=False)
+        for k in SWITCHES_OF_STATE
+        if bool(a.get(k)) != bool(b.get(k))
+    ]
     groups: list[Built] = []
     order: list[int | None] = []  # the place in the checkpoint of every parameter
     for j, built in enumerate(now):
@@ -235,7 +241,9 @@ def _base(group: Built) -> float:
 def _replay(trainer: Any, i: int, then: Built, now: Built, moved: set[str]) -> None:
     """Steps the schedulers of optimizer i, as built now, up to the current step."""
     optimizer = trainer.optimizers[i]
-    was, is_ = ([] if i >= len(b["optimizers"]) else b["optimizers"][i]["groups"] for b in (then, now))
+    was, is_ = (
+        [] if i >= len(b["optimizers"]) else b["optimizers"][i]["groups"] for b in (then, now)
+    )
     whole = optimizer.param_groups
     optimizer.param_groups = whole[: len(is_)]  # added groups are of the callback that added them
     before = [dict(group) for group in optimizer.param_groups]
@@ -260,13 +268,18 @@ def _replay(trainer: Any, i: int, then: Built, now: Built, moved: set[str]) -> N
         config.scheduler.load_state_dict(merged(a, b, config.scheduler.state_dict()))
     if was and not plateaus and _base(was[0]) == _base(is_[0]):
         key = "initial_lr" if "initial_lr" in was[0] else "lr"  # a callback's change of it outlives
-        factor = before[0].get(key, was[0][key]) / (was[0][key] or 1.0) 
+        factor = before[0].get(key, was[0][key]) / (was[0][key] or 1.0)
         scale_lr(optimizer, [config.scheduler for _, config in others], factor)
     optimizer.param_groups = whole
 
 
 def _run(
-    optimizer: Any, groups: list[Built], built: Built, configs: list[Any], steps: list[int], moved: set[str]
+    optimizer: Any,
+    groups: list[Built],
+    built: Built,
+    configs: list[Any],
+    steps: list[int],
+    moved: set[str],
 ) -> None:
     for group, as_built in zip(optimizer.param_groups, groups, strict=True):
         group.update({key: as_built[key] for key in moved & as_built.keys()})

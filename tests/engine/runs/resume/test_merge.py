@@ -55,7 +55,9 @@ def sgd(schedule=None, lr=0.1, factor=1.0, **arguments):
 
 def plateau(**arguments):
     def schedule(module, optimizer):
-        one = lr_scheduler.ReduceLROnPlateau(optimizer, **{"patience": 0, "factor": 0.5} | arguments)
+        one = lr_scheduler.ReduceLROnPlateau(
+            optimizer, **{"patience": 0, "factor": 0.5} | arguments
+        )
         return [{"scheduler": one, "monitor": "constant", "interval": "epoch"}]
 
     return schedule
