@@ -189,8 +189,9 @@ def _tell_continuation(line: CommandLine, this: Run, config: Namespace) -> None:
 
 def _score_best(this: Run) -> None:
     """Validates and tests the best checkpoint, or the last weights where nothing is validated."""
-    this.trainer.loggers = []  # the curves stay those of the fit
-    this.trainer.callbacks = [c for c in this.trainer.callbacks if not isinstance(c, FINDERS)]
+    trainer: Any = this.trainer
+    trainer.loggers = []  # the curves stay those of the fit
+    trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, FINDERS)]
     best = this.kept[0].best_model_path or None if this.kept else None
     if best is None and this.folder and this.validates:
         this.trainer.print("no validation within the run: the last weights are scored")

@@ -123,8 +123,7 @@ def _fitted(
     if fits_run:
         given = {HORIZON[cls]: max(1, _whole(length) - start), **given}
     scheduler: LRScheduler = construct(cls, "scheduler", optimizer, given, {})
-    if fits_run:
-        scheduler.fitted = given[HORIZON[cls]]  # type: ignore[attr-defined]
+    scheduler.fitted = given[HORIZON[cls]] if fits_run else None  # type: ignore[attr-defined]
     if not ramps:
         return scheduler
     return lr_scheduler.SequentialLR(optimizer, [*ramps, scheduler], [start])

@@ -78,7 +78,7 @@ SCHEDULES = [
         lambda o: lr_scheduler.CyclicLR(o, [r / 2 for r in RATES], RATES, 10, 10),
     ),
     ("CosineAnnealingLR", 0.2, warm_cosine),
-    ({"name": "LinearLR", "end_factor": 0.1}, 0.0, lambda o: lr_scheduler.LinearLR(o, 1 / 3, 0.1, 20)),
+    ({"name": "linear", "end_factor": 0.1}, 0, lambda o: lr_scheduler.LinearLR(o, 1 / 3, 0.1, 20)),
     ("PolynomialLR", 0.0, lambda o: lr_scheduler.PolynomialLR(o, 20)),
     ({"name": "StepLR", "step_size": 5}, 0.0, lambda o: lr_scheduler.StepLR(o, 5)),
     (

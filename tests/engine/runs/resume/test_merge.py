@@ -1,4 +1,4 @@
-"""Of a continued fit nothing changes but what is given anew, for any module and number of groups."""
+"""Of a continued fit nothing changes but what is given anew, for any module and any groups."""
 
 from copy import deepcopy
 
@@ -10,10 +10,9 @@ from torch import nn
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 
-from lit_opt.engine.callbacks import HalveWhenStuck
 from lit_opt.engine.optim.optimizers import build_optimizer
 from lit_opt.engine.optim.plan import plan_of
-from lit_opt.engine.optim.schedulers import build_schedulers
+from lit_opt.engine.optim.schedulers import build_schedulers, scale_lr
 from lit_opt.engine.runs.resume.changed_hyperparameters import ChangedHyperparameters
 from lit_opt.engine.runs.resume.training_state import PlateauBeforeCheckpoint, RunningScores
 
@@ -76,15 +75,12 @@ def plain(make):
 
 @pytest.fixture
 def fit(quiet_trainer):
-    """`fit(configure, epochs, "a.ckpt", *callbacks)`: trains, goes on from the file if it is there."""
+    """`fit(configure, epochs, "a.ckpt", *callbacks)`: trains; goes on from the file, if given."""
 
     def fit(configure, epochs, path=None, *callbacks, save=None):
-        trainer = quiet_trainer(
-            max_epochs=epochs,
-            callbacks=[
-                ChangedHyperparameters(), *deepcopy(callbacks), RunningScores(), PlateauBeforeCheckpoint()
-            ],
-        )  # fmt: skip
+        own = [RunningScores(), PlateauBeforeCheckpoint()]
+        callbacks = [ChangedHyperparameters(), *deepcopy(callbacks), *own]
+        trainer = quiet_trainer(max_epochs=epochs, callbacks=callbacks)
         torch.manual_seed(0)
         data = DataLoader(TensorDataset(torch.randn(8, 3), torch.randn(8, 1)), batch_size=2)
         trainer.fit(Net(configure), data, data, ckpt_path=path, weights_only=True)
@@ -160,19 +156,14 @@ def test_a_callback_s_argument_given_anew_wins_over_its_state(fit, capsys, patie
     assert f"EarlyStopping.patience 4 -> {patience}" in capsys.readouterr().out
 
 
+class Halve(pl.Callback):
+    def on_validation_end(self, trainer, pl_module):
+        if not trainer.sanity_checking and trainer.current_epoch == 0:
+            schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+            scale_lr(trainer.optimizers[0], schedulers, 0.5)
+
+
 def test_a_halved_lr_outlives_a_longer_schedule_but_no_new_lr(fit):
-    class Halve(HalveWhenStuck):
-        def on_validation_end(self, trainer, pl_module):
-            if not trainer.sanity_checking and trainer.current_epoch == 0:
-                from lit_opt.engine.optim.schedulers import scale_lr
-
-                scale_lr(
-                    trainer.optimizers[0], [c.scheduler for c in trainer.lr_scheduler_configs], 0.5
-                )
-
-        def on_load_checkpoint(self, *args):
-            pass
-
     configure = sgd(by_name("CosineAnnealingLR"), factor=0.1)
     fit(configure, 2, None, Halve(), save="a.ckpt")
     continued, whole = fit(configure, 5, "a.ckpt"), fit(configure, 5)
