@@ -77,6 +77,23 @@ class CommandLine:
         check_named_objects(config.as_dict())
         return config
 
+    def parse_without_layers(self) -> Namespace:
+        """What decides which run or checkpoint it is about, whose options are layers under these.
+
+        An argument of an object that only those options name, such as a callback, may wait.
+        """
+        try:
+            return self.parse()
+        except UserError:
+            if not any(flag.startswith(("--resume", "--ckpt_path")) for flag in self.flags):
+                raise
+        whole = self.flags
+        try:
+            self.flags = [flag for flag in whole if flag.partition("=")[0].count(".") < 2]
+            return self.parse()
+        finally:
+            self.flags = whole
+
     def _parse(self, flags: list[str]) -> Namespace:
         configs = [f"--config={dump(layer)}" for layer in self.layers]
         try:
@@ -222,6 +239,8 @@ def _run_label(words: list[str]) -> str | None:
 
 def _taken_by(owner: Any) -> str:
     """`MLP takes in_shape, num_classes`, of the last one where there are several."""
-    spec = owner[-1] if isinstance(owner, list) else owner
+    spec = owner[-1] if isinstance(owner, list) and owner else owner
+    if not spec:
+        return "name the class that takes it first"
     taken = ", ".join(spec.get("init_args", Namespace()).keys()) or "no arguments"
     return f"{spec.class_path.rpartition('.')[2]} takes {taken}"

@@ -42,13 +42,13 @@ def run_layer(run: Path, options: Options, flags: list[str]) -> dict[str, Any]:
     """The configuration of a run that is resumed, but for what the flags would append again."""
     path = run / "config.yaml"
     layer = read_config(path, options) if path.is_file() else {}
+    for callback in layer.get("trainer", {}).get("callbacks") or []:
+        group, key = FOUND.get(callback["class_path"].rpartition(".")[2], ("model", ""))
+        layer.get(group, {}).pop(key, None)
     given = " ".join(flags)
     for key in ("callbacks", "logger", "plugins"):
         if f"{key}+" in given:
             layer.get("trainer", {}).pop(key, None)
-    for callback in layer.get("trainer", {}).get("callbacks") or []:
-        group, key = FOUND.get(callback["class_path"].rpartition(".")[2], ("model", ""))
-        layer.get(group, {}).pop(key, None)
     return layer
 
 

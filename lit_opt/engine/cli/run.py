@@ -56,7 +56,7 @@ def run(program: Program, words: list[str]) -> Run:
     line = CommandLine(program, words)
     with ExitStack() as held:
         # From words to a configuration.
-        config = line.parse()
+        config = line.parse_without_layers()
         folder = _folder(line, config, held)
         point = _start_point(line, config, folder)
         config = line.parse()

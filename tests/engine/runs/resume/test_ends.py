@@ -4,6 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import main
+
+from lit_opt.engine.optim.optimizers import build_optimizer
+from lit_opt.engine.optim.plan import plan_of
+from lit_opt.engine.optim.schedulers import build_schedulers
+from lit_opt.module import LitModule
 
 FEW = ["--epochs=3", "--limit_train_batches=4", "--net.hidden=[8]", "--no_test"]
 FINDER = ["--callbacks+=LearningRateFinder", "--callbacks.num_training_steps=20"]
@@ -67,3 +73,32 @@ def test_the_scores_of_a_run_with_a_batch_size_finder_are_those_of_its_best(run)
     again = run("test", "--ckpt_path=runs/a/checkpoints/best.ckpt").scores
     assert scores["test/loss"] == pytest.approx(again["test/loss"])
     assert torch.load("runs/a/checkpoints/best.ckpt")["datamodule_hyper_parameters"]
+
+
+def test_a_callback_s_argument_is_given_anew_by_its_flag(run, capsys):
+    words = [*FEW, *STOP, "--callbacks.patience=2", "--lr=0", "--name=a"]
+    assert run(*words).trainer.current_epoch == 3
+    capsys.readouterr()
+    again = run(*FEW, "--name=a", "--resume", "--callbacks.patience=4", "--epochs=9")
+    assert again.trainer.current_epoch == 5
+    told = capsys.readouterr().out
+    assert "EarlyStopping.patience 2 -> 4" in told
+    assert "stopped early at epoch 5: val/loss did not improve in 4 validations" in told
+
+
+def test_groups_of_a_subclass_s_own_optimizer_are_kept_when_its_run_becomes_longer(tmp_path):
+    """The three lines of the room's docstring, in a subclass of LitModule."""
+    main([*FEW, "--name=a", "--epochs=1"], model=OwnGroups)
+    more = main([*FEW, "--name=a", "--resume", "--epochs=2"], model=OwnGroups)
+    whole = main([*FEW, "--name=b", "--epochs=2"], model=OwnGroups)
+    rates = [[g["lr"] for g in c.trainer.optimizers[0].param_groups] for c in (more, whole)]
+    assert rates[0] == pytest.approx(rates[1])
+    assert rates[0][0] == pytest.approx(rates[0][1] / 10)
+
+
+class OwnGroups(LitModule):
+    def configure_optimizers(self):
+        first, last = self.net.layers[1].parameters(), self.net.layers[3:].parameters()
+        groups = [{"params": first, "lr": 1e-4}, {"params": last}]
+        optimizer = build_optimizer({"name": "AdamW", "weight_decay": 0.1}, groups, lr=1e-3)
+        return [optimizer], build_schedulers("OneCycleLR", optimizer, plan_of(self.trainer))
