@@ -51,6 +51,7 @@ def test_a_run_with_a_finder_is_one_with_what_it_found(run, words):
         assert weight.equal(found.model.state_dict()[name])
 
 
+@pytest.mark.slow
 def test_a_resumed_run_finds_nothing_again(run):
     finders = [*FINDER, "--callbacks+=BatchSizeFinder"]
     finders += ["--callbacks.max_trials=3", "--callbacks.steps_per_trial=1"]
@@ -66,6 +67,7 @@ def test_a_resumed_run_finds_nothing_again(run):
     assert run(*words, "--epochs=3", "--lr=0.25").model.lr == 0.25
 
 
+@pytest.mark.slow
 def test_the_scores_of_a_run_with_a_batch_size_finder_are_those_of_its_best(run):
     words = [word for word in FEW if word != "--no_test"]
     finder = ["--callbacks+=BatchSizeFinder", "--callbacks.max_trials=2"]
