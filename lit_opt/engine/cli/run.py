@@ -77,7 +77,6 @@ def run(program: Program, words: list[str]) -> Run:
         trainer = trainer_of(line, built, config, folder, [stage, *kept, stop])
         this = Run(folder, trainer, built.model, built.datamodule, kept, built.validates)
         held.enter_context(_full_memory_told(this, stage))
-
         # What the command does with them.
         if line.command == "fit":
             with _recorded(line, this, config, implied):
