@@ -25,6 +25,7 @@ from lit_opt.engine.cli.arguments import (
     expand_mapping,
     join_arguments,
 )
+from lit_opt.engine.cli.config_layers import leave_defaults, written
 from lit_opt.engine.cli.messages import argument_of, short_error
 from lit_opt.engine.cli.named_objects import check_named_objects
 from lit_opt.engine.cli.options import Options, split_command
@@ -86,12 +87,13 @@ class CommandLine:
             self.parser.set_defaults({f"{group}.{key}": value for key, value in values.items()})
 
     def parse(self, last: bool = False) -> Namespace:
-        """The configuration; `last` says that no layer is to come, so that it may be printed.
+        """The configuration that the layers and the flags give.
 
-        Arguments of the loss are left to the last: the data may imply which loss it is.
+        Arguments of the loss are left to the last layer: the data may imply which loss it is.
         """
-        flags = [flag for flag in self.flags if last or not flag.startswith((PRINT, LOSS))]
-        config = self._parse(flags)
+        later = (PRINT,) if last else (PRINT, LOSS)
+        config = self._parse([flag for flag in self.flags if not flag.startswith(later)])
+        leave_defaults(config)
         if METRICS in self.options.specs:
             config.model.metrics = join_arguments(config.model.metrics)
         seed = config.seed_everything
@@ -99,6 +101,23 @@ class CommandLine:
             raise UserError(f"--seed {seed}: expected a number from 0 to {2**32 - 1}")
         check_named_objects(config.as_dict())
         return config
+
+    def parse_without_layers(self) -> Namespace:
+        """What decides which run or checkpoint it is about, whose options are layers under these.
+
+        An argument of an object that only those options name, such as a callback, may wait.
+        """
+        try:
+            return self.parse()
+        except UserError:
+            if not any(flag.startswith(("--resume", "--ckpt_path")) for flag in self.flags):
+                raise
+        whole = self.flags
+        try:
+            self.flags = [flag for flag in whole if flag.partition("=")[0].count(".") < 2]
+            return self.parse()
+        finally:
+            self.flags = whole
 
     def _parse(self, flags: list[str]) -> Namespace:
         configs = [f"--config={dump(layer)}" for layer in self.layers]
@@ -143,10 +162,17 @@ class CommandLine:
         named: str = dataset or self.model_class.__name__
         return self.label or named.rpartition(".")[2].lower()
 
-    def dump(self, config: Namespace) -> str:
+    def dump(self, config: Namespace, **options: bool) -> str:
         """The configuration as YAML."""
-        text: str = self.parser.dump(config, skip_none=False, skip_validation=True)
-        return text
+        text = self.parser.dump(config, skip_none=False, skip_validation=True, **options)
+        return written(text, config.as_dict())
+
+    def print_if_asked(self, config: Namespace) -> None:
+        """Prints it and exits, where a word is `--print_config`; =skip_default leaves those out."""
+        words = [flag for flag in self.flags if flag.startswith(PRINT)]
+        if words:
+            print(self.dump(config, skip_default="skip_default" in words[-1]), end="")
+            raise SystemExit(0)
 
 
 def _imported(cls: type | str | None) -> Any:
@@ -283,6 +309,8 @@ def _run_label(words: list[str]) -> str | None:
 
 def _taken_by(owner: Any) -> str:
     """`MLP takes in_shape, num_classes`, of the last one where there are several."""
-    spec = owner[-1] if isinstance(owner, list) else owner
+    spec = owner[-1] if isinstance(owner, list) and owner else owner
+    if not spec:
+        return "name the class that takes it first"
     taken = ", ".join(spec.get("init_args", Namespace()).keys()) or "no arguments"
     return f"{spec.class_path.rpartition('.')[2]} takes {taken}"

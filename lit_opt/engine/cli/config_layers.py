@@ -1,9 +1,12 @@
 """What lies under a command's own words: the run's options, the checkpoint's, the data's."""
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
+import yaml
 from jsonargparse import Namespace
 
 from lit_opt.engine.cli.arguments import METRICS, expand_mapping, read_config
@@ -12,6 +15,10 @@ from lit_opt.engine.errors import UserError
 from lit_opt.engine.runs.checkpoint_file import load
 from lit_opt.engine.tasks.metrics_by_name import complete_metrics
 
+PLAIN = (str, int, float, bool, type(None), list, tuple, dict)
+UNWRITTEN = "Unable to serialize instance"  # jsonargparse's words in the place of a value
+# What callbacks find when a run starts; it is in the run's checkpoints.
+FOUND = {"LearningRateFinder": ("model", "lr"), "BatchSizeFinder": ("data", "batch_size")}
 # Options of one command, which a run's config.yaml does not hold.
 COMMAND_ONLY = ("config", "name", "resume", "test", "ckpt_path")
 
@@ -38,6 +45,9 @@ def run_layer(run: Path, options: Options, flags: list[str]) -> dict[str, Any]:
     """The configuration of a run that is resumed, but for what the flags would append again."""
     path = run / "config.yaml"
     layer = read_config(path, options) if path.is_file() else {}
+    for callback in layer.get("trainer", {}).get("callbacks") or []:
+        group, key = FOUND.get(callback["class_path"].rpartition(".")[2], ("model", ""))
+        layer.get(group, {}).pop(key, None)
     given = " ".join(flags)
     for key in ("callbacks", "logger", "plugins"):
         if f"{key}+" in given:
@@ -71,6 +81,37 @@ def of_the_experiment(
         path = f"{cls.__module__}.{cls.__qualname__}"
         config[group] = Namespace(class_path=path, init_args=config.get(group) or Namespace())
     return config
+
+
+def leave_defaults(value: Any) -> None:
+    """Drops the objects and functions out of `init_args` that are a class's own defaults.
+
+    Such as a callback's device: they were not given, and not all of them can be written.
+    """
+    for inner in value if isinstance(value, list) else vars(value).values():
+        if isinstance(inner, Namespace | list):
+            leave_defaults(inner)
+    if isinstance(value, Namespace) and isinstance(value.get("init_args"), Namespace):
+        taken = inspect.signature(resolve_name(value.class_path)).parameters
+        for key, inner in list(vars(value.init_args).items()):
+            if type(inner) not in PLAIN and key in taken and inner == taken[key].default:
+                value.init_args.pop(key)
+
+
+def written(text: str, config: Mapping[str, Any]) -> str:
+    """A dumped configuration; what jsonargparse did not write stays plain, or is left out."""
+    if UNWRITTEN not in text:
+        return text
+    return str(yaml.safe_dump(_written(yaml.safe_load(text), config), sort_keys=False))
+
+
+def _written(value: Any, given: Any) -> Any:
+    if isinstance(value, list):
+        return [_written(v, g) for v, g in zip(value, given, strict=True)]
+    if not isinstance(value, dict):
+        return given if str(value).startswith(UNWRITTEN) else value
+    pairs = {key: _written(inner, given.get(key)) for key, inner in value.items()}
+    return {k: v for k, v in pairs.items() if type(v) in PLAIN}
 
 
 def _as_list(value: Any) -> Any:

@@ -23,8 +23,8 @@ from lit_opt.engine.cli.objects import Objects
 from lit_opt.engine.interface import model_of
 from lit_opt.engine.lightning_private import hide_idle_hooks, resume_steps_like_epochs
 from lit_opt.engine.runs.checkpoint_file import FIRST_LOSS, LAST, checkpoints, use_safe_io
-from lit_opt.engine.runs.resume.changed_hyperparameters import ChangedHyperparameters
-from lit_opt.engine.runs.resume.replay import ReplayTraining
+from lit_opt.engine.runs.resume.changed_hyperparameters import FINDERS, ChangedHyperparameters
+from lit_opt.engine.runs.resume.replay_training import ReplayTraining
 from lit_opt.engine.runs.resume.save_every import SaveEvery
 from lit_opt.engine.runs.resume.signals import StopOnSignal, plugins_of
 from lit_opt.engine.runs.resume.training_state import PlateauBeforeCheckpoint, RunningScores
@@ -57,8 +57,8 @@ def own_callbacks(
     if command == "predict" and run:
         callbacks.append(WritePredictions(run))
     if command == "fit":
-        callbacks += [ChangedHyperparameters(), StepLog(), RunningScores()]
-        callbacks += [PlateauBeforeCheckpoint(), NoBatchOfOne(), ReplayTraining()]
+        callbacks += [StepLog(), RunningScores(), PlateauBeforeCheckpoint()]
+        callbacks += [NoBatchOfOne(), ReplayTraining()]
         if not _has(users, StopAtNonFinite):
             callbacks.append(StopAtNonFinite())
     return callbacks
@@ -117,11 +117,16 @@ def trainer_of(
     """
     given = built.trainer_arguments
     groups = getattr(built.datamodule, "hparams", {}).get("steps_per_execution", 1) > 1
+    first: list[Callback] = [StepsPerExecution()] if groups else []
     plugins = plugins_of(given.plugins, given.strategy)
     users = given.callbacks or []
     if line.command != "fit":  # where Lightning would add one that writes checkpoints
         users = [callback for callback in users if not isinstance(callback, Checkpoint)]
         given.enable_checkpointing = False
+    elif not given.barebones:
+        first.insert(0, ChangedHyperparameters())
+    if line.command == "fit" and checkpoint:  # they are in the checkpoint's hyperparameters
+        users = [callback for callback in users if not isinstance(callback, FINDERS)]
     resumes = line.command == "fit" and config.resume
     resumed_step: int | None = checkpoint.get("global_step") if resumes else None
     for callback in users:
@@ -130,7 +135,7 @@ def trainer_of(
     arguments = {
         **given,
         "callbacks": [
-            *([StepsPerExecution()] if groups else []),
+            *first,
             *users,
             *own_callbacks(line.command, given, folder, config.ema),
             *callbacks[:-1],

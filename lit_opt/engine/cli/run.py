@@ -31,8 +31,9 @@ from lit_opt.engine.runs.atomic_file import write_text
 from lit_opt.engine.runs.checkpoint_file import LAST, newest_valid
 from lit_opt.engine.runs.environment import record_start
 from lit_opt.engine.runs.folder import folder_of, is_finished, locked, mark_finished, probe, run_of
-from lit_opt.engine.runs.resume.changed_hyperparameters import changes
+from lit_opt.engine.runs.resume.changed_hyperparameters import FINDERS, changes
 from lit_opt.engine.runs.resume.signals import StopOnSignal
+from lit_opt.engine.runs.resume.training_state import early_end
 from lit_opt.engine.runs.scores import check_losses, error_line, of_the_user, save_scores
 
 
@@ -60,7 +61,7 @@ def run(program: Program, words: list[str]) -> Run:
     line = CommandLine(program, words)
     with ExitStack() as held:
         # From words to a configuration.
-        config = line.parse()
+        config = line.parse_without_layers()
         folder = _folder(line, config, held)
         point, checkpoint = _start_point(line, config, folder)
         config = line.parse()
@@ -69,6 +70,7 @@ def run(program: Program, words: list[str]) -> Run:
         implied = data_of(peeked).implied_options(config.model)
         line.layers.insert(0, {"model": implied})
         config = line.parse(last=True)
+        line.print_if_asked(of_the_experiment(config, implied, line.chosen))
         if folder and line.command == "fit" and config.resume:
             _leave_if_finished(folder, config)
 
@@ -82,7 +84,6 @@ def run(program: Program, words: list[str]) -> Run:
         checkpoint.clear()  # its file can be replaced now
         this = Run(folder, trainer, built.model, built.datamodule, kept, *built.scored)
         held.enter_context(_full_memory_told(this, stage))
-
         # What the command does with them.
         if line.command == "fit":
             with _recorded(line, this, config, implied):
@@ -207,7 +208,9 @@ def _tell_continuation(line: CommandLine, this: Run, config: Namespace) -> None:
 
 def _score_best(this: Run) -> None:
     """Validates and tests the best checkpoint, or the last weights where nothing is validated."""
-    this.trainer.loggers = of_the_user(this.trainer.loggers)  # our curves stay those of the fit
+    trainer: Any = this.trainer
+    trainer.loggers = of_the_user(trainer.loggers)  # our curves stay those of the fit
+    trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, FINDERS)]
     best = this.kept[0].best_model_path or None if this.kept else None
     if best is None and this.folder and this.validates:
         this.trainer.print("no finite validation within the run: the last weights are scored")
@@ -241,6 +244,8 @@ def _predict(this: Run, point: Path | None) -> None:
 
 
 def _finish(this: Run, config: Namespace) -> None:
+    if why := early_end(this.trainer):
+        this.trainer.print(why)
     if this.folder:
         if this.trainer.is_global_zero:
             mark_finished(this.folder, config.trainer)
