@@ -18,7 +18,7 @@ def checkpoint_layer(path: Path, options: Options) -> dict[str, Any]:
     """The model's and the data's hyperparameters and `ema` out of a checkpoint."""
     if not path.is_file():
         raise UserError(f"--ckpt_path: there is no file {path}")
-    checkpoint = load(path, map_location="cpu", mmap=True)
+    checkpoint = load(path, mmap=True)
     if "hyper_parameters" not in checkpoint:
         raise UserError(f"--ckpt_path: {path} has no hyperparameters; expected one of this program")
     ema = checkpoint.get("callbacks", {}).get("EMA")

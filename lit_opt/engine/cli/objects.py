@@ -104,4 +104,4 @@ def check_objects(built: Objects, config: Namespace, point: Path | None) -> None
     if plateau and not data.has_validation:
         raise UserError("ReduceLROnPlateau needs a validation; set --val_fraction above 0")
     if point:
-        check_weights(model, load(point, map_location="cpu", mmap=True)["state_dict"])
+        check_weights(model, load(point, mmap=True)["state_dict"])

@@ -1,6 +1,7 @@
 """The optimizer from the hyperparameters."""
 
 import inspect
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ from lit_opt.engine.optim.by_name import Spec, construct, parse
 from lit_opt.engine.optim.muon import MuonAdamW
 
 INSTEAD_OF_FUSED = {"fused", "foreach", "differentiable"}
+KERNELS = INSTEAD_OF_FUSED | {"capturable"}  # how a step is computed, not what
 
 
 def build_optimizer(spec: Spec, net: nn.Module, lr: float, may_fuse: bool = True) -> Optimizer:
@@ -26,7 +28,16 @@ def build_optimizer(spec: Spec, net: nn.Module, lr: float, may_fuse: bool = True
     if may_fuse and _can_fuse(cls, params) and not given.keys() & INSTEAD_OF_FUSED:
         given["fused"] = True
     optimizer: Optimizer = construct(cls, "optimizer", first, given, {"lr": lr})
+    optimizer.register_load_state_dict_pre_hook(_keep_kernels)
     return optimizer
+
+
+def _keep_kernels(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """A restored state is computed with as this optimizer was built; torch moves it accordingly."""
+    groups, saved = optimizer.param_groups, state["param_groups"]
+    if len(groups) == len(saved):  # else torch refuses it
+        kept = [{key: group[key] for key in KERNELS & group.keys()} for group in groups]
+        state["param_groups"] = [a | b for a, b in zip(saved, kept, strict=True)]
 
 
 def _check_parameters(cls: type, net: nn.Module) -> None:

@@ -13,9 +13,9 @@ import torch
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
-from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lit_opt.engine.lightning_private import QuickHookName
+from lit_opt.engine.optim.plan import uses_gradients
 from lit_opt.engine.optim.schedulers import is_over
 
 
@@ -70,15 +70,6 @@ def steps_alone(trainer: Any, optimizer: torch.optim.Optimizer) -> bool:
         and type(trainer.strategy) is SingleDeviceStrategy
         and type(trainer.precision_plugin) in (Precision, MixedPrecision)
         and trainer.scaler is None
-        and not trainer.gradient_clip_val
         and isinstance(trainer.profiler, PassThroughProfiler)
-        and not any(
-            _sees_gradients(owner) for owner in [*trainer.callbacks, trainer.lightning_module]
-        )
+        and not uses_gradients(trainer)
     )
-
-
-def _sees_gradients(owner: Any) -> bool:
-    base = pl.Callback if isinstance(owner, pl.Callback) else pl.LightningModule
-    names = ("on_before_optimizer_step", "configure_gradient_clipping")
-    return any(hasattr(base, name) and is_overridden(name, owner, base) for name in names)

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLR
 
 from lit_opt.engine.callbacks.ema import check_average
 from lit_opt.engine.optim.by_name import parse
-from lit_opt.engine.optim.optimizers import build_optimizer
+from lit_opt.engine.optim.optimizers import KERNELS, build_optimizer
 from lit_opt.engine.optim.plan import plan_of
 from lit_opt.engine.optim.schedulers import scale_lr
 
@@ -94,7 +94,7 @@ def _changed_arguments(
         key: (a[key], b[key])
         for a, b in zip(then, now, strict=True)
         for key in b
-        if key != "params" and a[key] != b[key]
+        if key not in ("params", *KERNELS) and a[key] != b[key]
     }
 
 
