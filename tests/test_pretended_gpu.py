@@ -16,8 +16,10 @@ from torchvision.transforms import v2
 
 from lit_opt.datamodule import ImageData
 from lit_opt.engine.callbacks import EMA, StopAtNonFinite
+from lit_opt.engine.loading.augment import mix
 from lit_opt.engine.loading.loader import Batches, EpochSampler, LazyLoader, whole_batch
 from lit_opt.engine.loading.normalize import Normalize
+from lit_opt.engine.optim.optimizers import build_optimizer
 from lit_opt.engine.optim.plan import Plan
 from lit_opt.models import MLP, ConvNet, ResNet9
 from lit_opt.module import LitModule
@@ -50,7 +52,7 @@ def test_the_pretence_finds_what_it_is_for():
             with pytest.raises((RuntimeError, NotImplementedError)):
                 wait()
         for other in (torch.ones(16), torch.arange(16, device="cpu"), y.cpu()):
-            with pytest.raises(RuntimeError, match="two different devices"):
+            with pytest.raises(RuntimeError, match="at least two devices|two different devices"):
                 y + other
 
 
@@ -100,6 +102,8 @@ def test_what_happens_to_a_batch(gpu, monkeypatch, options):
         monkeypatch.setattr(mixer, "make_params", lambda self, inputs: drawn)
     monkeypatch.setattr(v2.RandomChoice, "forward", lambda self, *xy: self.transforms[0](*xy))
     data = ImageData(Digits(), **options)
+    if data.hp.mixup or data.hp.cutmix:  # what draws is built once, and kept
+        mix(IMAGES.float(), torch.arange(16) % 10, 10, data.hp.mixup, data.hp.cutmix)
     data.normalizer = Normalize(IMAGES, torch.arange(16), on=True)
     plugin = SimpleNamespace(convert_input=lambda xy: xy)
     data.trainer = SimpleNamespace(training=True, precision_plugin=plugin)
@@ -142,6 +146,9 @@ def test_all_splits_together_take_half_of_what_is_free(monkeypatch):
     assert there == ["train", "val", "part"]
 
 
+UNFUSED = {"name": "SGD", "momentum": 0.9, "foreach": True}  # torch can't pretend the fused one
+
+
 def watched(model: LitModule) -> Any:
     strategy = SimpleNamespace(root_device=GPU, reduce=lambda tensor, reduce_op: tensor)
     [optimizer], _ = model.optimizers_for(Plan(100, 10))
@@ -149,7 +156,7 @@ def watched(model: LitModule) -> Any:
     return SimpleNamespace(**values, current_epoch=0, lightning_module=model)
 
 
-@pytest.mark.parametrize("name", ["SGD", "AdamW", "RMSprop", "Muon"])
+@pytest.mark.parametrize("name", ["AdamW", "RMSprop", "Muon", UNFUSED])
 def test_the_step_of_the_optimizer_the_average_and_the_watch_over_losses(gpu, monkeypatch, name):
     monkeypatch.setattr("lit_opt.engine.callbacks.finite.nonfinite", lambda tensors: set())
     model = LitModule(MLP((3, 16, 16), hidden=(32, 32)), optimizer=name, scheduler="OneCycleLR")
@@ -157,7 +164,7 @@ def test_the_step_of_the_optimizer_the_average_and_the_watch_over_losses(gpu, mo
     with pretend():
         trainer = watched(gpu(model))
         [optimizer] = trainer.optimizers
-        assert optimizer.defaults.get("fused", False) == (name in ("SGD", "AdamW"))
+        assert optimizer.defaults.get("fused", False) in (name == "AdamW", None)
         ema._trainer = trainer
         ema.on_fit_start(trainer, model)
         watch.on_train_start(trainer, model)
@@ -174,3 +181,32 @@ def test_the_step_of_the_optimizer_the_average_and_the_watch_over_losses(gpu, mo
         assert {average.device for average in ema._other} == {GPU}
         with ema.showing(average=True):
             model.validation_step((x.float(), y), 0)
+
+
+@pytest.mark.parametrize("now", [True, False], ids=["fused now", "unfused now"])
+@pytest.mark.parametrize("before", [True, False], ids=["fused then", "unfused then"])
+def test_a_restored_optimizer_has_its_state_where_its_kernel_wants_it(gpu, before, now):
+    model = LitModule(MLP((3, 16, 16), hidden=()))
+    saving = build_optimizer("AdamW", model, 0.1, may_fuse=before)
+    for weight in model.parameters():
+        weight.grad = torch.zeros_like(weight)
+    saving.step()
+    with pretend():
+        restored = build_optimizer("AdamW", gpu(model), 0.1, may_fuse=now)
+        restored.load_state_dict(saving.state_dict())
+    assert [group.get("fused") for group in restored.param_groups] == [True if now else None]
+    for state in restored.state.values():
+        places = {key: value.device.type for key, value in state.items()}
+        step = "cuda" if now else "cpu"  # the fused kernel reads it, the others' host does
+        assert places == {"step": step, "exp_avg": "cuda", "exp_avg_sq": "cuda"}
+
+
+def test_a_run_of_a_gpu_goes_on_and_is_scored_without_one(run, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+        run("--name=a", "--epochs=1", "--ema=0.9", "--no_test")
+    best = "runs/a/checkpoints/best.ckpt"
+    with pytest.raises(RuntimeError, match="CUDA device"):
+        torch.load(best, weights_only=True)
+    run("predict", f"--ckpt_path={best}")
+    assert run("--name=a", "--resume", "--epochs=2", "--no_test").trainer.current_epoch == 2
