@@ -5,6 +5,7 @@ Where their words have changed, their own message is printed.
 
 import re
 import sys
+import traceback
 from typing import Any, NoReturn
 
 from lit_opt.engine.allowed_imports import refusal
@@ -53,11 +54,18 @@ def _is_of_ctrl_c(error: BaseException | None) -> bool:
 def _fail_with(error: Exception) -> NoReturn:
     """What Lightning calls a misconfiguration is usage; an error of one's own code has a place."""
     usage = isinstance(error, UserError) or type(error).__name__ == "MisconfigurationException"
+    usage |= type(error) is ValueError and _raised_in(error).startswith("lightning.")
     text = "\n".join(str(error).strip().splitlines()[:4]) or type(error).__name__
     if not usage and not isinstance(error, RunError):
         text = f"{type(error).__name__}: {text.splitlines()[0]}\n--debug shows the traceback"
     print(f"error: {text}", file=sys.stderr)
     raise SystemExit(2 if usage else 1) from error
+
+
+def _raised_in(error: Exception) -> str:
+    """The module whose code raised it."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return frames[-1].f_globals.get("__name__", "") if frames else ""
 
 
 # ---- a full memory

@@ -18,6 +18,8 @@ from lit_opt.engine.callbacks import (
 from lit_opt.engine.callbacks.steps_per_execution import StepsPerExecution
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.objects import Objects
+from lit_opt.engine.cli.precision import emulated
+from lit_opt.engine.errors import UserError
 from lit_opt.engine.lightning_private import hide_idle_hooks
 from lit_opt.engine.runs.checkpoint_file import LAST, checkpoints, load, use_safe_io
 from lit_opt.engine.runs.resume.changed_hyperparameters import ChangedHyperparameters
@@ -113,10 +115,35 @@ def trainer_of(
         "profiler": given.profiler or (None if given.barebones else NoProfiler()),
         "default_root_dir": str(folder or given.default_root_dir or "."),
     }
-    trainer = Trainer(**arguments)
+    trainer = _built(arguments)
+    _check_graphs(trainer, config.compile)
+    if cost := emulated(trainer.precision, trainer.strategy.root_device):
+        trainer.print(cost)
     use_safe_io(trainer.strategy, plugins)
     hide_idle_hooks(trainer, built.model)
     return trainer
+
+
+def _built(arguments: dict[str, Any]) -> Trainer:
+    """Raises `UserError` for whatever the Trainer's constructor refuses: it is given options."""
+    for key in ("accumulate_grad_batches", "check_val_every_n_epoch"):  # it would divide by them
+        if arguments[key] is not None and arguments[key] < 1:
+            raise UserError(f"--{key} is {arguments[key]}; expected at least 1")
+    try:
+        return Trainer(**arguments)
+    except (ValueError, TypeError, ImportError) as error:
+        raise UserError(str(error)) from error
+
+
+def _check_graphs(trainer: Any, compiled: bool | str) -> None:
+    """CUDA graphs write the gradients of each batch to the same memory, so none can accumulate."""
+    graphs = compiled in ("reduce-overhead", "max-autotune")
+    on_gpu = trainer.strategy.root_device.type == "cuda"
+    if graphs and on_gpu and trainer.accumulate_grad_batches > 1:
+        raise UserError(
+            f"--compile {compiled} captures CUDA graphs, which can't accumulate gradients;\n"
+            f"set --compile default, or --accumulate_grad_batches 1"
+        )
 
 
 def _resumed_step(line: CommandLine, config: Namespace) -> int | None:
