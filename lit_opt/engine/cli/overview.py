@@ -35,7 +35,7 @@ options of every day (python train.py fit --help lists all; --model.lr is the fu
   --batch_size N         64
   --callbacks+=NAME      one more callback, such as HalveWhenStuck, or EarlyStopping and then
                          --callbacks.monitor val/loss
-  --allow PACKAGE        a package of yours that configs and options may name
+  --allow PACKAGE        a package of yours that configs and checkpoints may name
   --print_config         the whole configuration as YAML, and stop
   --debug                full traceback of an error
   --version

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lit_opt.engine.allowed_imports import packages_in_text
+
 
 @dataclass(frozen=True)
 class Program:
@@ -14,7 +16,7 @@ class Program:
             the command line has been found to be spelt right.
         data: Your LightningDataModule, likewise.
         defaults: Options whose defaults differ from those of the classes, by their short names.
-        allow: Packages of yours that configs, checkpoints and options may name.
+        allow: Packages of yours that configs and checkpoints may name.
     """
 
     model: type | str
@@ -23,6 +25,7 @@ class Program:
     allow: Iterable[str] = ()
 
     def packages(self) -> list[str]:
-        """The packages that may be named: the allowed ones and those of the classes."""
+        """The packages that may be named: the allowed ones, those of the classes and defaults."""
         paths = [c if isinstance(c, str) else c.__module__ for c in (self.model, self.data)]
-        return [*self.allow, *(path.partition(".")[0] for path in paths)]
+        named = packages_in_text(str(dict(self.defaults)))
+        return [*self.allow, *(path.partition(".")[0] for path in paths), *named]

@@ -11,6 +11,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 
+from lit_opt.engine.allowed_imports import allow, limit_imports
 from lit_opt.engine.callbacks.stage import StageAtException
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.config_layers import (
@@ -26,7 +27,7 @@ from lit_opt.engine.cli.program import Program
 from lit_opt.engine.errors import RunError, Stopped, UserError
 from lit_opt.engine.runs.atomic_file import write_text
 from lit_opt.engine.runs.checkpoint_file import LAST, newest_valid
-from lit_opt.engine.runs.environment import record_start
+from lit_opt.engine.runs.environment import allowed_before, record_start
 from lit_opt.engine.runs.folder import folder_of, is_finished, locked, mark_finished, probe, run_of
 from lit_opt.engine.runs.resume.changed_hyperparameters import changes
 from lit_opt.engine.runs.resume.signals import StopOnSignal
@@ -118,6 +119,8 @@ def _start_point(line: CommandLine, config: Namespace, folder: Path | None) -> P
     point = Path(config.ckpt_path) if config.ckpt_path else None
     resumes = line.command == "fit" and config.resume and folder is not None
     if resumes and folder:
+        allow(allowed_before(folder))
+        limit_imports()
         point = newest_valid(folder / "checkpoints") or point
     elif line.command == "fit" and point and point.name == LAST:
         point = newest_valid(point.parent) or point
