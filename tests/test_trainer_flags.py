@@ -77,7 +77,7 @@ OTHER = {  # steps; other weights
     "--max_steps=4": 4,
     "--min_steps=8": 6,
     "--max_time=00:00:00:00": 0,
-    "--limit_train_batches=0.05": 2,
+    "--limit_train_batches=0.1": 2,
     "--limit_train_batches=0": 0,
     "--overfit_batches=1": 2,
     "--overfit_batches=2 --reload_dataloaders_every_n_epochs=1": 4,

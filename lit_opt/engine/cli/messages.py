@@ -3,9 +3,14 @@
 Where their words have changed, their own message is printed.
 """
 
+import contextlib
+import os
 import re
+import subprocess
 import sys
+import time
 import traceback
+from pathlib import Path
 from typing import Any, NoReturn
 
 from lit_opt.engine.allowed_imports import refusal
@@ -97,6 +102,40 @@ def full_memory(error: Exception, stage: str | None, trainer: Any, data: Any) ->
     else:
         what = "the net, or the data set, is too large"
     return RunError(f"out of memory{wanted}; {what}")
+
+
+# ---- a lost process
+
+LOST = re.compile(r"gloo|NCCL|closed by peer|reset by peer|broken pipe", re.IGNORECASE)
+PARENT = os.getppid()
+
+
+def lost_process(error: Exception, trainer: Any, folder: Path | None) -> BaseException:
+    """What ends a process whose run has lost another one, or else the error itself.
+
+    Rank 0 tells of it; a process that it has started tells only if rank 0 is the lost one.
+    """
+    if trainer.world_size == 1 or not isinstance(error, RuntimeError) or not LOST.search(str(error)):
+        return error
+    children = getattr(trainer.strategy.launcher, "procs", [])
+    ended = next(filter(None, (_ended(child) for child in children)), None)
+    external = "TORCHELASTIC_RUN_ID" in os.environ
+    time.sleep(0.2 if trainer.local_rank else 0)  # until an orphan is known for one
+    if trainer.local_rank and not external and os.getppid() == PARENT:
+        return SystemExit(1)
+    lost = "a process" if external else "process 0"
+    if ended:
+        lost = f"process {children.index(ended) + 1}"
+    code = f" (exit {abs(ended.returncode)})" if ended else ""
+    resume = f"; the run can be resumed with --name {folder.name} --resume" if folder else ""
+    return RunError(f"{lost} of {trainer.world_size} ended{code}{resume}")
+
+
+def _ended(child: Any) -> Any:
+    """The child if it has ended with another status than 0, or will within moments."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(0.2)
+    return child if child.returncode else None
 
 
 # ---- jsonargparse's errors

@@ -20,11 +20,12 @@ from lit_opt.engine.cli.config_layers import (
     of_the_experiment,
     run_layer,
 )
-from lit_opt.engine.cli.messages import full_memory
+from lit_opt.engine.cli.messages import full_memory, lost_process
 from lit_opt.engine.cli.objects import Objects, build_data, check_objects
 from lit_opt.engine.cli.parts_of_trainer import checkpoints_of, trainer_of
 from lit_opt.engine.cli.program import Program
 from lit_opt.engine.errors import RunError, Stopped, UserError
+from lit_opt.engine.lightning_private import is_of_sigterm
 from lit_opt.engine.runs.atomic_file import write_text
 from lit_opt.engine.runs.checkpoint_file import LAST, newest_valid
 from lit_opt.engine.runs.environment import allowed_before, record_start
@@ -75,7 +76,7 @@ def run(program: Program, words: list[str]) -> Run:
         kept = checkpoints_of(line, built, folder, stop)
         trainer = trainer_of(line, built, config, folder, [stage, *kept, stop])
         this = Run(folder, trainer, built.model, built.datamodule, kept, built.validates)
-        held.enter_context(_full_memory_told(this, stage))
+        held.enter_context(_told_in_our_words(this, stage))
 
         # What the command does with them.
         if line.command == "fit":
@@ -144,14 +145,19 @@ def _leave_if_finished(folder: Path, config: Namespace) -> None:
 
 
 @contextmanager
-def _full_memory_told(this: Run, at: StageAtException) -> Iterator[None]:
+def _told_in_our_words(this: Run, at: StageAtException) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         told = full_memory(error, at.stage, this.trainer, this.datamodule)
+        told = lost_process(told, this.trainer, this.folder)
         if told is error:
             raise
         raise told from error
+    except SystemExit as error:  # other ranks leave with 0 where rank 0 tells why
+        if error.code or this.trainer.local_rank or is_of_sigterm(error):
+            raise
+        raise RunError(f"an exit with status 0 within {at.stage}: the run is not finished") from error
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
+from lit_opt.engine.errors import UserError
 from lit_opt.engine.loading.checks import check_source_fits, check_split
 from lit_opt.engine.loading.loader import XY, Batches, EpochSampler, LazyLoader, whole_batch
 from lit_opt.engine.loading.source import Source
@@ -128,6 +129,11 @@ class SourceData(LightningDataModule):
             device = self.trainer.strategy.root_device
         if device.type == "cuda" and workers == 0:
             data = self._on_gpu(data, device)
+        if len(data) < world_size:
+            raise UserError(
+                f"{self.where(split)} has {len(data)} samples for {world_size} processes; expected "
+                "one each at least:\nlower --devices"
+            )
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # set by seed_everything
         loader = LazyLoader(
             data,

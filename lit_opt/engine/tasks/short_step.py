@@ -40,11 +40,18 @@ class ShortStepModule(QuickHookName, pl.LightningModule):
         optimizer: Any,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
+        if optimizer_closure and isinstance(optimizer.optimizer, torch.optim.LBFGS):
+            optimizer_closure = self._of_all_processes(optimizer_closure)
         if optimizer_closure is None or not self._takes_plain_step(optimizer.optimizer):
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         else:
             optimizer_closure()
             optimizer.optimizer.step()
+
+    def _of_all_processes(self, closure: Callable[[], Any]) -> Callable[[], Any]:
+        """The mean of its losses: by it LBFGS decides how often it asks, which must be the same."""
+        reduce = self.trainer.strategy.reduce
+        return lambda: reduce(closure(), reduce_op="mean")
 
     def _takes_plain_step(self, optimizer: torch.optim.Optimizer) -> bool:
         """Decided at the first step of a fit."""
