@@ -48,7 +48,13 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 def test_the_pretence_finds_what_it_is_for():
     with pretend():
         x, y = batch()
-        for wait in (lambda: y[0].item(), y.tolist, lambda: bool(y[0]), y.nonzero, lambda: x[y > 1]):
+        for wait in (
+            lambda: y[0].item(),
+            y.tolist,
+            lambda: bool(y[0]),
+            y.nonzero,
+            lambda: x[y > 1],
+        ):
             with pytest.raises((RuntimeError, NotImplementedError)):
                 wait()
         for other in (torch.ones(16), torch.arange(16, device="cpu"), y.cpu()):
@@ -121,7 +127,9 @@ def test_batches_of_a_set_that_lies_there(shuffle):
         data = Batches(*batch(), torch.arange(16, device=GPU))
         sampler = EpochSampler(data, 1, 0, shuffle)
         loader = LazyLoader(data, batch_size=6, sampler=sampler, collate_fn=whole_batch)
-        assert [(len(x), x.device, y.device) for x, y in loader] == [(n, GPU, GPU) for n in (6, 6, 4)]
+        assert [(len(x), x.device, y.device) for x, y in loader] == [
+            (n, GPU, GPU) for n in (6, 6, 4)
+        ]
         # As Lightning's sampler asks in a prediction, and with --overfit_batches.
         x, y = data.__getitems__([3, 1, 2])
         assert (len(x), x.device, y.device) == (3, GPU, GPU)

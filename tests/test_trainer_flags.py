@@ -116,7 +116,11 @@ FAST = {
     *("--barebones=true", "--val_check_interval=1", "--overfit_batches=1", "--precision=64-true"),
     *("--accumulate_grad_batches=2 --gradient_clip_val=1 --precision=bf16-mixed",),
     *("--val_check_interval=100", "--accumulate_grad_batches=0", "--devices=[0]"),
-    *("--precision=transformer-engine", "--gradient_clip_val=1e-3", "--barebones=true --profiler=simple"),
+    *(
+        "--precision=transformer-engine",
+        "--gradient_clip_val=1e-3",
+        "--barebones=true --profiler=simple",
+    ),
 }
 
 
@@ -147,12 +151,16 @@ def rows(given: list[str]) -> list[object]:
 
 
 def test_the_tables_name_every_flag():
-    named = {w[2:].split("=")[0].rstrip("+") for r in [*SAME, *SAME_ALONE, *OTHER] for w in r.split()}
+    named = {
+        w[2:].split("=")[0].rstrip("+") for r in [*SAME, *SAME_ALONE, *OTHER] for w in r.split()
+    }
     assert set(inspect.signature(Trainer).parameters) <= named
 
 
 @pytest.mark.filterwarnings("ignore:You passed `deterministic")
-@pytest.mark.parametrize("words", [pytest.param(" ".join(SAME), id="all"), *rows([*SAME, *SAME_ALONE])])
+@pytest.mark.parametrize(
+    "words", [pytest.param(" ".join(SAME), id="all"), *rows([*SAME, *SAME_ALONE])]
+)
 def test_what_must_not_change_the_training_does_not(words):
     steps, weights = weights_after(*words.split())
     assert steps == 6
@@ -179,7 +187,9 @@ def test_cuda_graphs_and_accumulation_are_refused_together(compiled, device, bat
     trainer = SimpleNamespace(strategy=strategy, accumulate_grad_batches=batches)
     graphs = str(compiled) in ("reduce-overhead", "max-autotune")
     if graphs and (device, batches) == ("cuda", 2):
-        with pytest.raises(UserError, match="set --compile default, or --accumulate_grad_batches 1"):
+        with pytest.raises(
+            UserError, match="set --compile default, or --accumulate_grad_batches 1"
+        ):
             parts_of_trainer._check_graphs(trainer, compiled)
     else:
         parts_of_trainer._check_graphs(trainer, compiled)

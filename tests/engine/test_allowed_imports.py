@@ -195,8 +195,20 @@ def test_what_a_default_of_train_py_names_is_used(foreign):
     assert done.model.loss.loss.__name__ == "loss"
 
 
-NO_CODE = ["--config=NAME.yaml", "-c NAME.yaml", "--name=NAME.x", "--data_dir NAME.d", "--data.data_dir=NAME.d"]
-NO_CODE += ["--dataset.path=NAME.yaml", "--x=./NAME.py", "--x=os.system", "--x=jsonargparse.CLI", "--x=folder.code"]
+NO_CODE = [
+    "--config=NAME.yaml",
+    "-c NAME.yaml",
+    "--name=NAME.x",
+    "--data_dir NAME.d",
+    "--data.data_dir=NAME.d",
+]
+NO_CODE += [
+    "--dataset.path=NAME.yaml",
+    "--x=./NAME.py",
+    "--x=os.system",
+    "--x=jsonargparse.CLI",
+    "--x=folder.code",
+]
 
 
 def test_names_of_files_and_python_s_own_are_no_names_of_packages(foreign):

@@ -115,7 +115,11 @@ def lost_process(error: Exception, trainer: Any, folder: Path | None) -> BaseExc
 
     Rank 0 tells of it; a process that it has started tells only if rank 0 is the lost one.
     """
-    if trainer.world_size == 1 or not isinstance(error, RuntimeError) or not LOST.search(str(error)):
+    if (
+        trainer.world_size == 1
+        or not isinstance(error, RuntimeError)
+        or not LOST.search(str(error))
+    ):
         return error
     children = getattr(trainer.strategy.launcher, "procs", [])
     ended = next(filter(None, (_ended(child) for child in children)), None)

@@ -157,7 +157,9 @@ def _told_in_our_words(this: Run, at: StageAtException) -> Iterator[None]:
     except SystemExit as error:  # other ranks leave with 0 where rank 0 tells why
         if error.code or this.trainer.local_rank or is_of_sigterm(error):
             raise
-        raise RunError(f"an exit with status 0 within {at.stage}: the run is not finished") from error
+        raise RunError(
+            f"an exit with status 0 within {at.stage}: the run is not finished"
+        ) from error
 
 
 @contextmanager
