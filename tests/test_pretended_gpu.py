@@ -31,7 +31,7 @@ IMAGES = torch.arange(16 * 3 * 256).remainder(256).byte().reshape(16, 3, 16, 16)
 
 @pytest.fixture
 def gpu():
-    """`gpu(model)` is `model.to(GPU)`, within the pretence; a model is built before it, for real."""
+    """`gpu(model)` is `model.to(GPU)`, within the pretence; the model is built before it."""
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     yield lambda model: model.to(GPU)
     torch.__future__.set_overwrite_module_params_on_conversion(False)
@@ -58,7 +58,7 @@ def test_the_pretence_finds_what_it_is_for():
             with pytest.raises((RuntimeError, NotImplementedError)):
                 wait()
         for other in (torch.ones(16), torch.arange(16, device="cpu"), y.cpu()):
-            with pytest.raises(RuntimeError, match="at least two devices|two different devices"):
+            with pytest.raises(RuntimeError, match=r"at least two devices|two different devices"):
                 y + other
 
 

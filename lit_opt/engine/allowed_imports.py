@@ -63,7 +63,6 @@ def packages_in_flags(words: Iterable[str]) -> set[str]:
 
 
 def packages_in_text(text: str) -> set[str]:
-    """Those that import paths in it start with, as far as there are such packages."""
     return set(filter(is_package_here, {match[1] for match in IMPORT_PATH.finditer(text)}))
 
 

@@ -3,10 +3,8 @@
 Where their words have changed, their own message is printed.
 """
 
-import contextlib
 import os
 import re
-import subprocess
 import sys
 import time
 import traceback
@@ -115,31 +113,19 @@ def lost_process(error: Exception, trainer: Any, folder: Path | None) -> BaseExc
 
     Rank 0 tells of it; a process that it has started tells only if rank 0 is the lost one.
     """
-    if (
-        trainer.world_size == 1
-        or not isinstance(error, RuntimeError)
-        or not LOST.search(str(error))
-    ):
+    if trainer.world_size == 1 or not LOST.search(str(error)):
         return error
-    children = getattr(trainer.strategy.launcher, "procs", [])
-    ended = next(filter(None, (_ended(child) for child in children)), None)
     external = "TORCHELASTIC_RUN_ID" in os.environ
-    time.sleep(0.2 if trainer.local_rank else 0)  # until an orphan is known for one
+    time.sleep(0.2)  # until a child is known to have ended, and an orphan for one
     if trainer.local_rank and not external and os.getppid() == PARENT:
         return SystemExit(1)
-    lost = "a process" if external else "process 0"
-    if ended:
-        lost = f"process {children.index(ended) + 1}"
-    code = f" (exit {abs(ended.returncode)})" if ended else ""
+    children = getattr(trainer.strategy.launcher, "procs", [])
+    codes = {rank: code for rank, child in enumerate(children, start=1) if (code := child.poll())}
+    lost = "a process" if external or not trainer.local_rank else "process 0"
+    lost = next((f"process {rank}" for rank in codes), lost)
+    code = next((f" (exit {abs(code)})" for code in codes.values()), "")
     resume = f"; the run can be resumed with --name {folder.name} --resume" if folder else ""
     return RunError(f"{lost} of {trainer.world_size} ended{code}{resume}")
-
-
-def _ended(child: Any) -> Any:
-    """The child if it has ended with another status than 0, or will within moments."""
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        child.wait(0.2)
-    return child if child.returncode else None
 
 
 # ---- jsonargparse's errors

@@ -137,12 +137,12 @@ def _built(arguments: dict[str, Any]) -> Trainer:
 
 def _check_graphs(trainer: Any, compiled: bool | str) -> None:
     """CUDA graphs write the gradients of each batch to the same memory, so none can accumulate."""
-    graphs = compiled in ("reduce-overhead", "max-autotune")
     on_gpu = trainer.strategy.root_device.type == "cuda"
-    if graphs and on_gpu and trainer.accumulate_grad_batches > 1:
+    adds = on_gpu and trainer.accumulate_grad_batches > 1
+    if adds and compiled in ("reduce-overhead", "max-autotune"):
         raise UserError(
             f"--compile {compiled} captures CUDA graphs, which can't accumulate gradients;\n"
-            f"set --compile default, or --accumulate_grad_batches 1"
+            "set --compile default, or --accumulate_grad_batches 1"
         )
 
 

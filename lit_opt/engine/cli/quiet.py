@@ -21,7 +21,8 @@ IGNORED = [
 ROUTINE = re.compile(
     r"💡|Seed set to|available: |Loading `train_dataloader`|`Trainer.fit` stopped"
     r"|Restor(ing|ed)|Loaded model weights|fast_dev_run|was configured so"
-    r"|SLURM auto-requeueing enabled|Mixed Precision|LOCAL_RANK|Tensor Cores|distributed|GLOBAL_RANK|^-+\n"
+    r"|SLURM auto-requeueing enabled|Mixed Precision|LOCAL_RANK|distributed|GLOBAL_RANK|^-+\n"
+    r"|Tensor Cores"
 )
 
 

@@ -149,8 +149,8 @@ def _told_in_our_words(this: Run, at: StageAtException) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        told = full_memory(error, at.stage, this.trainer, this.datamodule)
-        told = lost_process(told, this.trainer, this.folder)
+        ours = full_memory(error, at.stage, this.trainer, this.datamodule)
+        told = lost_process(ours, this.trainer, this.folder)
         if told is error:
             raise
         raise told from error

@@ -130,10 +130,8 @@ class SourceData(LightningDataModule):
         if device.type == "cuda" and workers == 0:
             data = self._on_gpu(data, device)
         if len(data) < world_size:
-            raise UserError(
-                f"{self.where(split)} has {len(data)} samples for {world_size} processes; expected "
-                "one each at least:\nlower --devices"
-            )
+            few = f"{len(data)} samples for {world_size} processes"
+            raise UserError(f"{self.where(split)} has {few}; expected one each: lower --devices")
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # set by seed_everything
         loader = LazyLoader(
             data,

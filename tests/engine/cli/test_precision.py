@@ -1,4 +1,4 @@
-"""`--precision auto` becomes what the processor or GPU is fast in, and a run keeps what it became."""
+"""`--precision auto` becomes what the processor or GPU is fast in; a run keeps what it became."""
 
 from pathlib import Path
 
