@@ -73,7 +73,7 @@ def _raised_in(error: Exception) -> str:
 
 # ---- a full memory
 
-FULL = re.compile(r"out of memory|DefaultCPUAllocator|C\w+_STATUS_ALLOC_FAILED", re.IGNORECASE)
+FULL = re.compile(r"out of memory|DefaultCPUAllocator|C\w+_STATUS\w+ALLOC\w*_FAILED", re.IGNORECASE)
 SIZE = re.compile(r"tried to allocate ([\d.]+ \w+)", re.IGNORECASE)
 
 
