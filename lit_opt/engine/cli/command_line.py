@@ -6,7 +6,7 @@ import re
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, get_type_hints
 
 import torch
 from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]
@@ -29,6 +29,7 @@ from lit_opt.engine.cli.config_layers import leave_defaults, written
 from lit_opt.engine.cli.messages import argument_of, short_error
 from lit_opt.engine.cli.named_objects import check_named_objects
 from lit_opt.engine.cli.options import Options, split_command
+from lit_opt.engine.cli.precision import fast_precision
 from lit_opt.engine.cli.program import Program
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.lightning_private import help_with_short_names
@@ -100,6 +101,10 @@ class CommandLine:
         if not isinstance(seed, bool) and not 0 <= seed < 2**32:
             raise UserError(f"--seed {seed}: expected a number from 0 to {2**32 - 1}")
         check_named_objects(config.as_dict())
+        if config.trainer.precision == "auto":
+            kept = [layer.get("trainer", {}).get("precision") for layer in self.layers]  # a resume
+            fast = fast_precision(config.trainer.accelerator)
+            config.trainer.precision = next(filter(None, reversed(kept)), fast)
         return config
 
     def parse_without_layers(self) -> Namespace:
@@ -218,7 +223,14 @@ def _parser(command: str, model_class: type, data_class: type | None) -> Parser:
         _add_options_of_fit(parser)
         if "monitor" not in inspect.signature(model_class).parameters:
             _add_monitor(parser)
-    parser.add_lightning_class_args(Trainer, "trainer")
+    options = {"fail_untyped": False, "instantiate": False, "sub_configs": True}
+    parser.add_class_arguments(Trainer, "trainer", skip={"precision"}, **options)
+    parser.add_argument(
+        "--trainer.precision",
+        type=Literal["auto"] | get_type_hints(Trainer.__init__)["precision"],
+        help="32-true, 64-true, bf16-mixed, 16-mixed, bf16-true or 16-true; auto is bf16-mixed "
+        "where the GPU or processor has instructions for it, else 32-true. Default: 32-true.",
+    )
     parser.set_defaults({"trainer.enable_model_summary": False})
     parser.add_lightning_class_args(model_class, "model")
     if data_class:

@@ -27,7 +27,7 @@ def load_point(path: Path) -> dict[str, Any]:
     """The checkpoint at `path`, verified; its tensors stay in the file until they are read."""
     if not path.is_file():
         raise UserError(f"--ckpt_path: there is no file {path}")
-    return load(path, map_location="cpu", mmap=True)
+    return load(path, mmap=True)
 
 
 def checkpoint_layer(checkpoint: Mapping[str, Any], options: Options) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from lit_opt.engine.callbacks.batch_of_one import NoBatchOfOne
 from lit_opt.engine.callbacks.steps_per_execution import StepsPerExecution
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.objects import Objects
+from lit_opt.engine.cli.precision import emulated
+from lit_opt.engine.errors import UserError
 from lit_opt.engine.interface import model_of
 from lit_opt.engine.lightning_private import hide_idle_hooks, resume_steps_like_epochs
 from lit_opt.engine.runs.checkpoint_file import FIRST_LOSS, LAST, checkpoints, use_safe_io
@@ -147,8 +149,33 @@ def trainer_of(
         "profiler": given.profiler or (None if given.barebones else NoProfiler()),
         "default_root_dir": str(folder or given.default_root_dir or "."),
     }
-    trainer = Trainer(**arguments)
+    trainer = _built(arguments)
+    _check_graphs(trainer, config.compile)
+    if cost := emulated(trainer.precision, trainer.strategy.root_device):
+        trainer.print(cost)
     use_safe_io(trainer.strategy, plugins)
     hide_idle_hooks(trainer, built.model)
     resume_steps_like_epochs(trainer)
     return trainer
+
+
+def _built(arguments: dict[str, Any]) -> Trainer:
+    """Raises `UserError` for whatever the Trainer's constructor refuses: it is given options."""
+    for key in ("accumulate_grad_batches", "check_val_every_n_epoch"):  # it would divide by them
+        if arguments[key] is not None and arguments[key] < 1:
+            raise UserError(f"--{key} is {arguments[key]}; expected at least 1")
+    try:
+        return Trainer(**arguments)
+    except (ValueError, TypeError, ImportError) as error:
+        raise UserError(str(error)) from error
+
+
+def _check_graphs(trainer: Any, compiled: bool | str) -> None:
+    """CUDA graphs write the gradients of each batch to the same memory, so none can accumulate."""
+    on_gpu = trainer.strategy.root_device.type == "cuda"
+    adds = on_gpu and trainer.accumulate_grad_batches > 1
+    if adds and compiled in ("reduce-overhead", "max-autotune"):
+        raise UserError(
+            f"--compile {compiled} captures CUDA graphs, which can't accumulate gradients;\n"
+            "set --compile default, or --accumulate_grad_batches 1"
+        )

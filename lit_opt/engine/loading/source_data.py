@@ -320,6 +320,9 @@ class SourceData(LightningDataModule):
             device = self.trainer.strategy.root_device
         if device.type == "cuda" and workers == 0:
             data = self._on_gpu(data, device)
+        if len(data) < world_size:
+            few = f"{len(data)} samples for {world_size} processes"
+            raise UserError(f"{self.where(split)} has {few}; expected one each: lower --devices")
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # set by seed_everything
         loader = LazyLoader(
             data,
@@ -340,13 +343,13 @@ class SourceData(LightningDataModule):
         return loader
 
     def _on_gpu(self, data: Batches, device: torch.device) -> Batches:
-        """There it is indexed without a copy a step; unless it takes over half of what is free."""
+        """There it is indexed without a copy a step; all splits may take half of what is free."""
+        new = [t for t in (data.x, data.y) if id(t) not in self._copies]  # splits share them
+        held = sum(copy.nbytes for copy in self._copies.values())
         free, _ = torch.cuda.mem_get_info(device)
-        if data.x.nbytes > free // 2 and id(data.x) not in self._copies:
+        if new and held + sum(t.nbytes for t in new) > (free + held) // 2:
             return data
-        for tensor in (data.x, data.y):  # splits share them
-            if id(tensor) not in self._copies:
-                self._copies[id(tensor)] = tensor.to(device)
+        self._copies |= {id(t): t.to(device) for t in new}
         x, y = self._copies[id(data.x)], self._copies[id(data.y)]
         return Batches(x, y, data.rows.to(device))
 

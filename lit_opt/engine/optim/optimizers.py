@@ -14,6 +14,7 @@ from lit_opt.engine.optim.muon import MuonAdamW, split_hidden
 from lit_opt.engine.optim.param_groups import param_groups
 
 INSTEAD_OF_FUSED = {"fused", "foreach", "differentiable"}
+KERNELS = INSTEAD_OF_FUSED | {"capturable"}  # how a step is computed, not what
 
 
 def build_optimizer(
@@ -45,7 +46,16 @@ def build_optimizer(
     if may_fuse and _can_fuse(cls, params) and not given.keys() & INSTEAD_OF_FUSED:
         given["fused"] = True
     optimizer: Optimizer = construct(cls, "optimizer", groups, given, {"lr": lr})
+    optimizer.register_load_state_dict_pre_hook(_keep_kernels)
     return optimizer
+
+
+def _keep_kernels(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """A restored state is computed with as this optimizer was built; torch moves it accordingly."""
+    groups, saved = optimizer.param_groups, state["param_groups"]
+    if len(groups) == len(saved):  # else torch refuses it
+        kept = [{key: group[key] for key in KERNELS & group.keys()} for group in groups]
+        state["param_groups"] = [a | b for a, b in zip(saved, kept, strict=True)]
 
 
 def _check_parameters(cls: type, module: nn.Module) -> None:

@@ -11,6 +11,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import BatchSizeFinder, Callback, Checkpoint, LearningRateFinder
 
 from lit_opt.engine.callbacks.ema import check_average
+from lit_opt.engine.optim.optimizers import KERNELS
 from lit_opt.engine.runs.resume.as_built import (
     Built,
     as_built,
@@ -122,7 +123,8 @@ class ChangedHyperparameters(Callback):
                 pairs["optimizer"] = (old.get("optimizer"), new.get("optimizer"))
                 continue
             for a, b in zip(then["groups"], now["groups"], strict=False):
-                keys = a.keys() & b.keys() - moved_keys(then, now) - {"params", "name", *pairs}
+                left = moved_keys(then, now) | KERNELS | {"params", "name", *pairs}
+                keys = a.keys() & b.keys() - left
                 pairs |= {key: (a[key], b[key]) for key in keys if a[key] != b[key]}
         for name, state in self._then.get("callbacks", {}).items():
             later, owner = self._now["callbacks"].get(name, {}), name.partition("{")[0]
