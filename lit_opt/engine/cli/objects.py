@@ -1,5 +1,6 @@
 """A configuration to the model, the data and the arguments of the Trainer."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.optim.plan import Plan
 from lit_opt.engine.runs.checkpoint_file import load
-from lit_opt.engine.tasks.net_check import check_loss, check_metrics, check_net
+from lit_opt.engine.tasks.metrics import Scores
+from lit_opt.engine.tasks.net_check import check_loss, check_net, check_takes
 
 
 class Objects(LightningCLI):
@@ -95,13 +97,17 @@ def check_accelerator(accelerator: Any) -> None:
 
 def check_targets(model: Any, data: Any) -> None:
     """Raises `UserError` if net, loss or metrics are not for what the data's targets are."""
-    (x, y), num = data.blank(2), data.num_classes
-    check_loss(model.loss.loss, data.targets, num)
-    expected = data.targets.shape_of_outputs(num, y.shape[1:])
-    outputs = check_net(model.net, x, expected, num)
-    scores = model.val_scores
-    scores.follow(data.targets, None)
-    check_metrics(scores, {"loss": outputs.sum(), "preds": outputs, "target": y})
+    (x, y), num = data.example(), data.num_classes
+    loss = model.loss.loss
+    check_loss(loss, data.targets, num)
+    outputs = check_net(model.net, x, data.targets.shape_of_outputs(num, y.shape[1:]), num)
+    model.loss.follow(data.targets)
+    check_takes(f"--loss {getattr(loss, '__name__', type(loss).__name__)}", model.loss, outputs, y)
+    for name, metric in model.val_scores.clone().items(keep_base=True, copy_state=False):
+        one = Scores({name: metric}, prefix="")
+        one.follow(data.targets, None)
+        update = partial(one.update, loss=outputs.sum())
+        check_takes(f"--metrics: {name}, {type(metric).__name__},", update, outputs, y)
 
 
 def check_objects(built: Objects, config: Namespace, point: Path | None) -> None:

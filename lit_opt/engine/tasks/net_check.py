@@ -1,7 +1,7 @@
 """A net, a loss or a metric that does not fit the data fails before the first step."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.targets import Classes
-from lit_opt.engine.tasks.metrics import Scores
 
 
 def check_loss(loss: Any, targets: Classes, num_classes: int) -> None:
@@ -59,7 +58,9 @@ def check_net(net: nn.Module, x: Tensor, expected: Sequence[int], num_classes: i
         net.train(was_training)
     seen = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
     if seen != (2, *expected):
-        sets = _remedy(net, "num_classes").replace("num_classes", f"num_classes {num_classes}")
+        other_size = len(seen) == len(expected) + 1  # and not another number of axes
+        sets = _remedy(net, *(["num_classes"] if other_size else []))
+        sets = sets.replace("num_classes", f"num_classes {num_classes}")
         raise UserError(
             f"the data has {num_classes} classes (or labels, or numbers a sample), so a batch of 2 "
             f"gives {(2, *expected)};\nthe net {name} gives {seen}\n{sets}"
@@ -74,17 +75,20 @@ def _remedy(net: nn.Module, *sizes: str) -> str:
     return f"set {' or '.join(keys)}, or choose another --net" if keys else "choose another --net"
 
 
-def check_metrics(scores: Scores, given: Mapping[str, Any]) -> None:
-    """Raises `UserError` if a metric does not take `given`, two blank outputs and targets."""
-    for name, metric in scores.clone().items():
-        try:
-            one = Scores({"one": metric}, "")
-            one.follow(*scores.followed)
-            one.update(**given)
-        except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UserError(
-                f"--metrics: {name.partition('/')[2]}, {type(metric).__name__}, does not take "
-                f"outputs {tuple(given['preds'].shape)}\n"
-                f"with y {tuple(given['target'].shape)}: {reason}"
-            ) from error
+def check_takes(what: str, take: Callable[..., Any], outputs: Tensor, y: Tensor) -> None:
+    """Raises `UserError` if a loss or a metric does not take the net's outputs with y.
+
+    Args:
+        what: What it is, for the message.
+        take: Called as `take(outputs, y)`.
+    """
+    try:
+        take(outputs, y)
+    except UserError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"{what} does not take outputs {tuple(outputs.shape)}\n"
+            f"with y {tuple(y.shape)}: {reason}"
+        ) from error

@@ -95,7 +95,7 @@ def test_all_forms_of_metrics_give_the_same_configuration(parse):
     forms = [
         "--metrics '[acc, {name: auroc, average: weighted}]'",
         "--metrics '{acc: null, auroc: {average: weighted}}'",
-        "--metrics '[acc, auroc]' --metrics.auroc.average weighted",
+        "--metrics acc auroc --metrics.auroc.average weighted",
         "--metrics.auroc.average weighted --metrics+=auroc",
         "--metrics+=auroc --metrics.auroc.average=weighted",
         "--metrics.auroc '{class_path: auroc, init_args: {average: weighted}}'",
