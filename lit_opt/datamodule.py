@@ -13,6 +13,7 @@ from typing import Any
 from lit_opt.engine.lightning_private import object_arguments
 from lit_opt.engine.loading.augment import mix, random_crop, random_erase, random_flip
 from lit_opt.engine.loading.checks import check_augmentation, check_cut, check_hyperparameters
+from lit_opt.engine.loading.facts import Cut
 from lit_opt.engine.loading.loader import XY, Batches, Group, LazyLoader
 from lit_opt.engine.loading.normalize import Normalize
 from lit_opt.engine.loading.source_data import SourceData
@@ -42,6 +43,7 @@ class ImageData(SourceData):
         num_workers: loader processes; batches are one indexing, so 0 is usually fastest.
         steps_per_execution: optimizer steps that Lightning sees as one, for small nets: the weights
             are the same, callbacks and --limit_train_batches count groups of that many.
+        drop_last: leave out the last batch of a training epoch where it is not full.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class ImageData(SourceData):
         cutmix: float = 0.0,
         num_workers: int = 0,
         steps_per_execution: int = 1,
+        drop_last: bool = False,
     ) -> None:
         super().__init__(dataset or Digits(), data_dir, num_workers)
         self.save_hyperparameters(ignore=object_arguments("dataset"))
@@ -79,28 +82,42 @@ class ImageData(SourceData):
     # ---- splits ----
 
     def setup(self, stage: str) -> None:
-        if not self.splits:
-            self._cut_training_set()  # in every stage: it tells the mean and std
-        if (stage in ("test", "predict") or self.will_test) and "test" not in self.splits:
+        scores = stage in ("test", "predict")
+        if "train" not in self.splits and not (scores and self._knows_moments()):
+            self._cut_training_set(stage)
+        if (scores or self.will_test) and "test" not in self.splits:
             self.splits["test"] = self.read("test")
+        if "train" not in self.splits:
+            self._normalize_like(self.splits["test"])
 
-    def _cut_training_set(self) -> None:
+    def _cut_training_set(self, stage: str) -> None:
         """Validation samples are the training set's; which ones depends on `split_seed` alone."""
         hp, train, own = self.hp, self.read("train"), self.read_own_validation()
         check_augmentation(self.where("train"), train.x, train.y, hp)
         fraction = 0.0 if own else hp.val_fraction
         train_rows, val_rows = split_indices(self.targets.strata(train.y), fraction, hp.split_seed)
         check_cut(fraction, len(train), len(val_rows))
-        self.splits["train"] = Batches(train.x, train.y, train_rows)
-        if own or len(val_rows):
-            self.splits["val"] = own or Batches(train.x, train.y, val_rows)
-        self.normalizer = Normalize(train.x, train_rows, hp.normalize)
+        pools = self.pool("train", train), self.pool("val", own) if own else None
+        parts = Batches(train.x, train.y, train_rows), own or Batches(train.x, train.y, val_rows)
+        cut = self.as_before(Cut(*pools, parts), stage)
+        self._normalize_like(cut.train)
+        self.put(cut, self.normalizer.moments if hp.normalize else None)
+
+    def _knows_moments(self) -> bool:
+        """Whether mean and std come from a checkpoint, so that a test needs no training set."""
+        return self.kept is not None and bool(self.kept.moments or not self.hp.normalize)
+
+    def _normalize_like(self, data: Batches) -> None:
+        moments = self.kept.moments if self.kept else None
+        self.normalizer = Normalize(data.x, data.rows, self.hp.normalize, moments)
 
     # ---- loaders ----
 
     def train_dataloader(self) -> LazyLoader:
         loader = self.loader("train", self.batch_size, shuffle=True)
         loader.group = self.hp.steps_per_execution
+        if self.hp.drop_last:
+            loader.sampler.drop_tail(self.batch_size)
         return loader
 
     def val_dataloader(self) -> LazyLoader | list[LazyLoader]:

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 
 def main(words: list[str], **changed: Any) -> Run | None:
     """What `train.py` does with `words`; `changed` are fields of its `Program`."""
-    return train_main(replace(program, **changed), words)
+    return train_main(replace(program, **changed), args=words)
 
 
 @pytest.fixture(autouse=True)

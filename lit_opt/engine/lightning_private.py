@@ -8,12 +8,14 @@ in `tests/engine/test_lightning_private.py` fails when its name stops working.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import lightning
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric
@@ -58,6 +60,25 @@ class QuickHookName:
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)
+
+
+def step_alone(optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
+    """The step of an optimizer of torch that has no hooks, without its entry in torch's profiler.
+
+    Torch wraps each class's step in a record for torch.profiler, which takes longer than the fused
+    step of a small net, and has no public way around it. Torch 2.14; where a hook is registered,
+    somebody has replaced the step, or a name is gone, it is `optimizer.step`.
+    """
+    from torch.optim import optimizer as home
+
+    step: Any = type(optimizer).step
+    hooks = [getattr(home, f"_global_optimizer_{when}_hooks", True) for when in ("pre", "post")]
+    hooks += [getattr(optimizer, f"_optimizer_step_{when}_hooks", True) for when in ("pre", "post")]
+    replaced = getattr(vars(optimizer).get("step", step), "__wrapped__", None) is not step
+    if any(hooks) or not getattr(step, "hooked", False) or ("step" in vars(optimizer) and replaced):
+        return optimizer.step
+    optimizer._opt_called = True  # type: ignore[attr-defined]  # what schedulers lay around it notes
+    return partial(step.__wrapped__, optimizer)
 
 
 def schedulers_within(scheduler: LRScheduler) -> list[LRScheduler]:
@@ -111,6 +132,16 @@ def set_update_count(metric: Metric, count: int) -> None:
     """
     if hasattr(metric, "_update_count"):
         metric._update_count = count
+
+
+def resume_steps_like_epochs(trainer: Any) -> None:
+    """A run with `--max_steps` goes on from the end of an epoch as one with `--max_epochs` does.
+
+    Lightning takes that end for a place inside the epoch, and skips the data of the next one
+    (PL#19617); no public name says otherwise. Lightning 2.6; without it that is what happens.
+    """
+    if hasattr(trainer.fit_loop, "_iteration_based_training"):
+        trainer.fit_loop._iteration_based_training = lambda: False
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import lightning
 import lightning.pytorch as pl
 import pytest
+import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.core.mixins import hparams_mixin
@@ -23,9 +24,11 @@ from lit_opt.engine.lightning_private import (
     hide_idle_hooks,
     is_of_sigterm,
     object_arguments,
+    resume_steps_like_epochs,
     schedulers_within,
     set_update_count,
     stage_of_test,
+    step_alone,
 )
 from lit_opt.models import MLP
 from lit_opt.module import LitModule
@@ -71,6 +74,27 @@ def test_lightning_sets_the_name_that_has_a_short_cut(quiet_trainer, monkeypatch
     monkeypatch.setattr(QuickHookName, "__setattr__", spy)
     quiet_trainer().fit(LitModule(MLP((1, 8, 8), hidden=(8,))), ImageData(Digits()))
     assert names.count("_current_fx_name") > 21 * 10
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_an_optimizer_without_hooks_steps_without_torchs_record(monkeypatch, missing):
+    optimizer = SGD([nn.Parameter(torch.ones(1))], lr=0.5)
+    LinearLR(optimizer, 1.0)  # lays a step around it
+    if missing:
+        monkeypatch.delattr(SGD.step, "hooked")
+    step = step_alone(optimizer)
+    assert (step == optimizer.step) == missing
+    [weight] = optimizer.param_groups[0]["params"]
+    weight.grad = torch.ones(1)
+    step()
+    assert weight.item() == 0.5
+
+
+@pytest.mark.parametrize("register", ["register_step_pre_hook", "register_step_post_hook"])
+def test_an_optimizer_with_a_hook_steps_as_a_whole(register):
+    optimizer = SGD([nn.Parameter(torch.ones(1))], lr=0.5)
+    getattr(optimizer, register)(lambda *_: None)
+    assert step_alone(optimizer) == optimizer.step
 
 
 def test_a_sequence_of_schedulers_tells_its_parts():
@@ -151,3 +175,19 @@ def test_help_shows_short_names():
     parser = ArgumentParser(formatter_class=help_with_short_names())
     parser.add_argument("--model.lr", type=float)
     assert "--lr, --model.lr" in parser.format_help()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_fit_loop_is_told_that_its_epochs_end(quiet_trainer, monkeypatch, there):
+    """A loop whose last epoch is over is not inside one, whatever ends the training."""
+    trainer = quiet_trainer(max_steps=30, max_epochs=None)
+    if not there:
+        monkeypatch.delattr(type(trainer.fit_loop), "_iteration_based_training")
+        resume_steps_like_epochs(trainer)
+        assert "_iteration_based_training" not in vars(trainer.fit_loop)
+        return
+    trainer.fit_loop.restarting = True
+    assert trainer.fit_loop.restarting
+    resume_steps_like_epochs(trainer)
+    trainer.fit_loop.restarting = True
+    assert not trainer.fit_loop.restarting

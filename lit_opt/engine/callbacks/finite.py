@@ -45,6 +45,7 @@ class StopAtNonFinite(Callback):
         on_cpu = trainer.strategy.root_device.type == "cpu"
         wanted = on_cpu if self.per_step is None else self.per_step
         self._each_step = wanted and trainer.world_size == 1
+        self._nothing = torch.zeros((), device=trainer.strategy.root_device)
 
     def on_train_batch_start(
         self, trainer: Any, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -55,7 +56,7 @@ class StopAtNonFinite(Callback):
         self._batch_idx, self._floats = batch_idx, _floats_of(batch)
         # A sum takes a thirtieth of the time of looking at each number.
         sums = [part.sum(dtype=torch.float32) for part in (self._floats or {}).values()]
-        self._inputs = sum(sums, start=torch.zeros((), device=trainer.strategy.root_device))
+        self._inputs = sum(sums[1:], start=sums[0]) if sums else self._nothing
 
     def on_before_backward(self, trainer: Any, pl_module: pl.LightningModule, loss: Tensor) -> None:
         loss = loss.detach().sum() if loss.dim() else loss.detach()

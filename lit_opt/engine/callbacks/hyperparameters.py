@@ -27,6 +27,7 @@ class ChangeHyperparameters(Callback):
         self.lr_factor = 1.0
         """By what all changes so far have multiplied lr, and the rest of its schedule."""
         self._kept: dict[str, float] = {}  # changes that are in no optimizer's state
+        self._position: dict[str, Any] = {}  # of a checkpoint: where in its epoch the loader was
 
     def change(self, metrics: dict[str, float], hparams: dict[str, float]) -> dict[str, float]:
         """The hyperparameters to change and their new values; empty for none.
@@ -77,8 +78,8 @@ class ChangeHyperparameters(Callback):
     def _apply_kept(self, trainer: Any, module: nn.Module) -> None:
         for dropout in _dropouts(module):
             dropout.p = self._kept.get("dropout", dropout.p)
-        if "batch_size" in self._kept:
-            trainer.datamodule.batch_size = int(self._kept["batch_size"])
+        data = trainer.datamodule
+        data.batch_size = int(self._kept.get("batch_size", data.batch_size))
 
     def state_dict(self) -> dict[str, Any]:
         return {"memory": self.memory, "kept": self._kept, "lr_factor": self.lr_factor}
@@ -95,6 +96,24 @@ class ChangeHyperparameters(Callback):
         self.memory = dict(state["memory"])
         self.lr_factor = 1.0 if "lr" in given else state["lr_factor"]
         self._kept = {name: value for name, value in state["kept"].items() if name not in given}
+        self._position = checkpoint.get(type(trainer.datamodule).__qualname__, {})
+        epoch = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
+        if epoch["processed"] == epoch["started"]:  # a new epoch, with the new batch size
+            self._position = self._position | {"batch_size": None}
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Schedules are planned by now, for the batch size at the start; the loader is built anew.
+
+        An epoch that was begun goes on with the batch size that it was begun with.
+        """
+        position, self._position = self._position, {}
+        if position and "batch_size" in self._kept:
+            data = trainer.datamodule
+            data.batch_size = position["batch_size"] or int(self._kept["batch_size"])
+            data.load_state_dict(position)
+            trainer.reload_dataloaders_every_n_epochs = 1
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self._apply_kept(trainer, pl_module)
 
 

@@ -8,6 +8,8 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar
 from rich.progress import Progress
 
+from lit_opt.engine.interface import data_of, model_of
+
 
 class EpochLines(ProgressBar):
     """Prints the scores after every validation and every epoch, like the tutorial's loop."""
@@ -30,10 +32,10 @@ class EpochLines(ProgressBar):
             print(*args, flush=True)  # rich keeps it above a running bar
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        net = getattr(pl_module, "net", pl_module)
+        net = model_of(pl_module).net or pl_module
         size = sum(p.numel() for p in net.parameters())
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        about = f"; {data.about()}" if hasattr(data, "about") else ""
+        told = data_of(trainer.datamodule).about()  # type: ignore[attr-defined]
+        about = f"; {told}" if told else ""
         about += f"; on {trainer.strategy.root_device.type}"
         self.print(f"{type(net).__name__}, {size:,} parameters{about}")
 
@@ -83,14 +85,17 @@ class EpochLines(ProgressBar):
 
 
 def _scores(trainer: pl.Trainer, *stages: str) -> str:
-    """`val/loss 0.1042  val/acc 97.1%`; accuracies in percent, the loss first."""
+    """`val/loss 0.1042  val/acc 97.1%`; accuracies in percent, the loss first.
+
+    Names of one's own count to a stage by how they begin: `val_loss`, `valid/f1`.
+    """
     metrics = trainer.callback_metrics
-    names = sorted(metrics, key=lambda name: not name.endswith("/loss"))
+    names = sorted(metrics, key=lambda name: not name.endswith("loss"))
     return "  ".join(
         f"{name} {metrics[name]:{'.1%' if name.endswith('acc') else '.4f'}}"
         for stage in stages
         for name in names
-        if name.startswith(f"{stage}/") and name.count("/") == 1 and not name.endswith("_step")
+        if name.startswith(stage) and name.count("/") < 2 and not name.endswith("_step")
     )
 
 

@@ -109,7 +109,11 @@ def read_config(path: Path, options: Options) -> dict[str, Any]:
         hint = f"; did you mean {path.parent / nearest[0]}.yaml?" if nearest else ""
         raise UserError(f"--config: there is no file {path}{hint}")
     try:
-        content = get_loader("yaml")(path.read_text())
+        content = get_loader("yaml")(path.read_text("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not text in UTF-8; save it as such") from None
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
@@ -124,6 +128,8 @@ def expand_mapping(content: dict[str, Any], options: Options) -> dict[str, Any]:
     """`{"lr": 0.1, "trainer": {…}}` -> `{"model": {"lr": 0.1}, "trainer": {…}}`."""
     result: dict[str, Any] = {}
     for key, value in content.items():
+        if key in ("model", "data"):  # the classes themselves are known by now
+            value = {} if isinstance(value, str) else _without_class(value)
         inner = value if key in options.groups and isinstance(value, dict) else {"": value}
         for name, item in inner.items():
             plain = ".".join(filter(None, (key, name))).rstrip("+")
@@ -133,6 +139,11 @@ def expand_mapping(content: dict[str, Any], options: Options) -> dict[str, Any]:
                 f"{group}.{option}", item, options
             )
     return result
+
+
+def _without_class(value: Any) -> Any:
+    has_class = isinstance(value, dict) and "class_path" in value
+    return value.get("init_args") or {} if has_class else value
 
 
 def expand_value(name: str, value: Any, options: Options) -> Any:

@@ -10,8 +10,9 @@ from typing import Any, Literal, NoReturn
 import torch
 from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]
 from jsonargparse.typing import register_type
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from lit_opt.engine.allowed_imports import limit_imports
@@ -54,6 +55,9 @@ class CommandLine:
     def __init__(self, program: Program, words: list[str]) -> None:
         self.command, given = split_command(words)
         self.model_class, self.data_class = map(_imported, (program.model, program.data))
+        if program.chosen == {"model"} and _has_loaders(self.model_class):
+            self.data_class = None  # the program's is for its own model
+        self.chosen = program.chosen
         limit_imports()
         self.parser = _parser(self.command, self.model_class, self.data_class)
         self.options = _options(self.parser, self.model_class, self.data_class)
@@ -64,6 +68,8 @@ class CommandLine:
         self.layers: list[dict[str, Any]] = [{"test": True}] if given is words else []
 
     def _set_defaults(self, defaults: dict[str, Any]) -> None:
+        if self.chosen:  # the program's are those of its own classes
+            defaults = {key: v for key, v in defaults.items() if self.options.is_known(key)}
         for group, values in expand_mapping(defaults, self.options).items():
             self.parser.set_defaults({f"{group}.{key}": value for key, value in values.items()})
 
@@ -125,14 +131,21 @@ class CommandLine:
         return text
 
 
-def _imported(cls: type | str) -> Any:
+def _imported(cls: type | str | None) -> Any:
     if not isinstance(cls, str):
         return cls
     module, _, name = cls.rpartition(".")
-    return getattr(importlib.import_module(module), name)
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if not module.startswith(str(error.name)):  # it is one that the user's module imports
+            raise
+        raise UserError(f"{cls}: {error}; expected the import path of a class") from error
+    except AttributeError as error:
+        raise UserError(f"{cls}: {module} has no {name}") from error
 
 
-def _parser(command: str, model_class: type, data_class: type) -> Parser:
+def _parser(command: str, model_class: type, data_class: type | None) -> Parser:
     parser = Parser(formatter_class=help_with_short_names(), usage=USAGE)
     parser.add_argument("-c", "--config", action=ActionConfigFile, help="A YAML file of options.")
     parser.add_argument(
@@ -162,7 +175,8 @@ def _parser(command: str, model_class: type, data_class: type) -> Parser:
     parser.add_lightning_class_args(Trainer, "trainer")
     parser.set_defaults({"trainer.enable_model_summary": False})
     parser.add_lightning_class_args(model_class, "model")
-    parser.add_lightning_class_args(data_class, "data")
+    if data_class:
+        parser.add_lightning_class_args(data_class, "data")
     return parser
 
 
@@ -182,7 +196,12 @@ def _add_options_of_fit(parser: Parser) -> None:
     )
 
 
-def _options(parser: Parser, model_class: type, data_class: type) -> Options:
+def _has_loaders(model_class: type) -> bool:
+    has: bool = is_overridden("train_dataloader", model_class, LightningModule)
+    return has
+
+
+def _options(parser: Parser, model_class: type, data_class: type | None) -> Options:
     """The names of all options, and the modules whose classes go by their bare names."""
     keys = list(parser.get_defaults().keys())  # a Namespace is no mapping
     homes = {
@@ -192,12 +211,14 @@ def _options(parser: Parser, model_class: type, data_class: type) -> Options:
         "trainer.callbacks": [f"{ENGINE}.callbacks", "lightning.pytorch.callbacks"],
     }
     names = {".".join(key.split(".")[:2]) for key in keys}
+    homes = {name: modules for name, modules in homes.items() if name in names}
     return Options({*names, "trainer", "model", "data", "help", "print_config"}, homes)
 
 
-def _beside(cls: type, name: str) -> list[str]:
+def _beside(cls: type | None, name: str) -> list[str]:
     """The modules `name` in the packages of a class and of those that it derives from."""
-    packages = dict.fromkeys(c.__module__.rpartition(".")[0] for c in cls.__mro__)
+    classes = cls.__mro__ if cls else ()
+    packages = dict.fromkeys(c.__module__.rpartition(".")[0] for c in classes)
     return [f"{package}.{name}" for package in packages if package and _is_there(package, name)]
 
 

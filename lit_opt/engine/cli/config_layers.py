@@ -1,5 +1,6 @@
 """What lies under a command's own words: the run's options, the checkpoint's, the data's."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,18 @@ from lit_opt.engine.tasks.metrics_by_name import complete_metrics
 COMMAND_ONLY = ("config", "name", "resume", "test", "ckpt_path")
 
 
-def checkpoint_layer(path: Path, options: Options) -> dict[str, Any]:
-    """The model's and the data's hyperparameters and `ema` out of a checkpoint."""
+def load_point(path: Path) -> dict[str, Any]:
+    """The checkpoint at `path`, verified; its tensors stay in the file until they are read."""
     if not path.is_file():
         raise UserError(f"--ckpt_path: there is no file {path}")
     checkpoint = load(path, map_location="cpu", mmap=True)
     if "hyper_parameters" not in checkpoint:
         raise UserError(f"--ckpt_path: {path} has no hyperparameters; expected one of this program")
+    return checkpoint
+
+
+def checkpoint_layer(checkpoint: Mapping[str, Any], options: Options) -> dict[str, Any]:
+    """The model's and the data's hyperparameters and `ema` out of a checkpoint."""
     ema = checkpoint.get("callbacks", {}).get("EMA")
     layer: dict[str, Any] = {"ema": ema["decay"]} if ema else {}
     for group, key in (("model", "hyper_parameters"), ("data", "datamodule_hyper_parameters")):

@@ -6,27 +6,38 @@ from typing import TYPE_CHECKING
 
 from lit_opt import __version__
 from lit_opt.engine.allowed_imports import allow, split_allowed
+from lit_opt.engine.cli.chosen_classes import choose_classes
 from lit_opt.engine.cli.messages import leave
 from lit_opt.engine.cli.options import check_spelling
 from lit_opt.engine.cli.overview import OVERVIEW
 from lit_opt.engine.cli.program import Program
+from lit_opt.engine.cli.streams import unfailing_streams
 
 if TYPE_CHECKING:
     from lit_opt.engine.cli.run import Run
 
 
-def main(program: Program, args: list[str] | None = None) -> "Run | None":
+def main(
+    program: Program | type, data: type | None = None, args: list[str] | None = None
+) -> "Run | None":
     """Runs one command line; returns its trainer, model, data and scores.
 
     Args:
-        program: What to run.
+        program: What to run, or your LightningModule alone: `main(MyModule, MyData)`.
+        data: Then your LightningDataModule, if the module doesn't bring the loaders.
         args: The words after `train.py`; those of the process if None.
 
     Raises:
         SystemExit: 2 for usage and data, 1 for a run that failed, 143 and 130 for one that was
             stopped by SIGTERM or Ctrl-C; the message is on stderr.
     """
-    words = list(sys.argv[1:] if args is None else args)
+    if not isinstance(program, Program):
+        program = Program(program, data)
+    with unfailing_streams():
+        return _main(program, list(sys.argv[1:] if args is None else args))
+
+
+def _main(program: Program, words: list[str]) -> "Run | None":
     if words[:1] in (["--help"], ["-h"]):
         print(OVERVIEW)
         return None
@@ -44,7 +55,9 @@ def _run(program: Program, words: list[str]) -> "Run":
     """What is heavy to import comes after the command line has been found to be spelt right."""
     named, words = split_allowed(words)
     allow([*program.packages(), *named])
-    check_spelling(words, program.model, program.data)
+    program, words = choose_classes(program, words)
+    if not program.chosen:
+        check_spelling(words, program.model, program.data)
     from lit_opt.engine.cli.quiet import quiet_loggers, quiet_warnings
 
     quiet_warnings()

@@ -51,14 +51,27 @@ def _is_of_ctrl_c(error: BaseException | None) -> bool:
 
 
 def _fail_with(error: Exception) -> NoReturn:
-    """What Lightning calls a misconfiguration is usage; an error of one's own code has a place."""
-    usage = isinstance(error, UserError) or type(error).__name__ == "MisconfigurationException"
+    """What Lightning itself refuses is usage; an error of one's own code has a place."""
+    usage = isinstance(error, UserError) or _is_refused_by_lightning(error)
     text = "\n".join(str(error).strip().splitlines()[:4]) or type(error).__name__
     if not usage and not isinstance(error, RunError):
         text = f"{type(error).__name__}: {text.splitlines()[0]}\n--debug shows the traceback"
     print(f"error: {text}", file=sys.stderr)
     raise SystemExit(2 if usage else 1) from error
 
+
+def _is_refused_by_lightning(error: Exception) -> bool:
+    """Whether an option of the Trainer has a value that it can't have."""
+    if type(error).__name__ == "MisconfigurationException":
+        return True
+    place = error.__traceback__
+    while place and place.tb_next:
+        place = place.tb_next
+    by = place.tb_frame.f_globals.get("__name__", "") if place else ""
+    return isinstance(error, ValueError | TypeError) and by.startswith(REFUSES)
+
+
+REFUSES = ("lightning.pytorch.trainer.", "lightning.pytorch.loops.fit_loop", "lightning.fabric.")
 
 # ---- a full memory
 
@@ -119,6 +132,12 @@ def short_error(message: str) -> str:
     expected = " or ".join(list(dict.fromkeys(wanted))[:3]) or message.splitlines()[-1].strip()
     seen = f"; got {value[1].strip()}" if value else ""
     return f"{option}: expected {expected}{seen}"[:400]
+
+
+def refused_object(message: str) -> str:
+    """Why an object can't be built, such as a missing package, out of jsonargparse's message."""
+    why = re.search(r"Problem with given class_path '(?:\w+\.)*(\w+)':\s*(.+)", message)
+    return f"{why[1]} can't be used: {why[2]}" if why else message
 
 
 def _expected(reason: str) -> str:

@@ -1,7 +1,8 @@
 """A configuration to the model, the data and the arguments of the Trainer."""
 
+import os
+from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,11 +12,16 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lit_opt.engine.cli.command_line import CommandLine
+from lit_opt.engine.cli.messages import refused_object
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.optim.plan import Plan
-from lit_opt.engine.runs.checkpoint_file import load
 from lit_opt.engine.tasks.metrics import Scores
 from lit_opt.engine.tasks.net_check import check_loss, check_net, check_takes
+
+# Smaller ones end in an error of arithmetic after the first steps, or do something else in silence.
+LEAST = {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "val_check_interval": 1e-9}
+LEAST |= {"log_every_n_steps": 0, "gradient_clip_val": 0, "min_epochs": 0, "min_steps": 0}
+PER_CORE = 16  # processes; more are a slip of the finger, and would take the machine down
 
 
 class Objects(LightningCLI):
@@ -55,7 +61,7 @@ class Objects(LightningCLI):
         try:
             built = self.parser.instantiate_classes(self.config)
         except (ValueError, TypeError) as error:
-            raise UserError(str(error)) from error
+            raise UserError(refused_object(str(error))) from error
         self.model, self.datamodule, self.trainer_arguments = built.model, built.data, built.trainer
 
     @property
@@ -110,14 +116,21 @@ def check_targets(model: Any, data: Any) -> None:
         check_takes(f"--metrics: {name}, {type(metric).__name__},", update, outputs, y)
 
 
-def check_objects(built: Objects, config: Namespace, point: Path | None) -> None:
+def check_objects(built: Objects, config: Namespace, checkpoint: Mapping[str, Any]) -> None:
     """Raises `UserError` for what can't go together, before anything is written."""
     model, data = built.model, built.datamodule
     check_accelerator(config.trainer.accelerator)
     check_targets(model, data)
+    for flag, least in LEAST.items():
+        value = config.trainer[flag]
+        if isinstance(value, int | float) and value < least:
+            raise UserError(f"--{flag} is {value}; expected at least {least}")
+    for flag, count in (("devices", config.trainer.devices), ("num_workers", data.num_workers)):
+        if str(count).isdigit() and int(count) > PER_CORE * (os.cpu_count() or 1):
+            raise UserError(f"--{flag} {count} are too many processes for {os.cpu_count()} cores")
     _, schedulers = model.optimizers_for(Plan(total_steps=1000, max_epochs=10))
     plateau = any(isinstance(s["scheduler"], ReduceLROnPlateau) for s in schedulers)
     if plateau and not data.has_validation:
         raise UserError("ReduceLROnPlateau needs a validation; set --val_fraction above 0")
-    if point:
-        check_weights(model, load(point, map_location="cpu", mmap=True)["state_dict"])
+    if checkpoint:
+        check_weights(model, checkpoint["state_dict"])

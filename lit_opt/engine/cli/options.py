@@ -51,6 +51,9 @@ class Options:
     def _owners(self, name: str) -> list[str | None]:
         return [group for group in (None, *self.groups) if _join(group, name) in self.names]
 
+    def is_known(self, flag: str) -> bool:
+        return bool(self._owners(flag.split(".")[0]))
+
     def short(self, name: str) -> str:
         """`trainer.accelerator` -> `accelerator` where no other group has that name."""
         last = name.split(".", 1)[-1]
@@ -80,7 +83,7 @@ def _join(group: str | None, name: str) -> str:
     return f"{group}.{name}" if group else name
 
 
-def check_spelling(words: list[str], model: type | str, data: type | str) -> None:
+def check_spelling(words: list[str], model: type | str, data: type | str | None) -> None:
     """Raises `UserError` for a misspelt command or option, in a tenth of a second.
 
     The names are read off the text of the classes, as to import them takes seconds. Classes that
@@ -115,7 +118,7 @@ def options_in_the_sources(command: str, model: str, data: str) -> Options | Non
 
 def _constructor_takes(path: Path, name: str) -> list[str] | None:
     """The names of the arguments of the class `name` in the file `path`."""
-    for node in ast.parse(path.read_text()).body:
+    for node in ast.parse(path.read_bytes()).body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             for item in node.body:
                 if isinstance(item, ast.FunctionDef) and item.name == "__init__":

@@ -1,12 +1,13 @@
 """The trainer of a command: its callbacks, loggers and plugins beside the user's."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, ProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_opt.engine.callbacks import (
     EMA,
@@ -15,11 +16,12 @@ from lit_opt.engine.callbacks import (
     StopAtNonFinite,
     WritePredictions,
 )
+from lit_opt.engine.callbacks.batch_of_one import NoBatchOfOne
 from lit_opt.engine.callbacks.steps_per_execution import StepsPerExecution
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.objects import Objects
-from lit_opt.engine.lightning_private import hide_idle_hooks
-from lit_opt.engine.runs.checkpoint_file import LAST, checkpoints, load, use_safe_io
+from lit_opt.engine.lightning_private import hide_idle_hooks, resume_steps_like_epochs
+from lit_opt.engine.runs.checkpoint_file import LAST, checkpoints, use_safe_io
 from lit_opt.engine.runs.resume.changed_hyperparameters import ChangedHyperparameters
 from lit_opt.engine.runs.resume.signals import StopOnSignal, plugins_of
 from lit_opt.engine.runs.resume.training_state import PlateauBeforeCheckpoint, RunningScores
@@ -54,23 +56,27 @@ def own_callbacks(
         callbacks.append(WritePredictions(run))
     if command == "fit":
         callbacks += [ChangedHyperparameters(), StepLog(), RunningScores()]
-        callbacks.append(PlateauBeforeCheckpoint())
+        callbacks += [PlateauBeforeCheckpoint(), NoBatchOfOne()]
         if not _has(users, StopAtNonFinite):
             callbacks.append(StopAtNonFinite())
     return callbacks
 
 
-def _has(callbacks: Sequence[Callback], kind: type[Callback]) -> bool:
-    return any(isinstance(callback, kind) for callback in callbacks)
+def _has(parts: Sequence[Any], kind: type) -> bool:
+    return any(isinstance(part, kind) for part in parts)
 
 
 def own_loggers(command: str, given: Namespace, run: Path | None, resumed_step: int | None) -> Any:
-    """`metrics.csv`, and TensorBoard events where tensorboard is installed, unless given."""
-    if given.logger not in (None, True):
-        return given.logger
-    if command != "fit" or run is None or given.barebones:
-        return False
-    return [CSVCurves(run, resumed_step), *tensorboard(run, resumed_step)]
+    """The user's, then `metrics.csv` and, where tensorboard is installed, its events.
+
+    `--logger false` is none at all.
+    """
+    users = [] if given.logger in (None, True, False) else given.logger
+    users = users if isinstance(users, list) else [users]
+    if command != "fit" or run is None or given.barebones or given.logger is False:
+        return users or False
+    events = [] if _has(users, TensorBoardLogger) else tensorboard(run, resumed_step)
+    return [*users, CSVCurves(run, resumed_step), *events]
 
 
 def checkpoints_of(
@@ -94,8 +100,12 @@ def trainer_of(
     config: Namespace,
     folder: Path | None,
     callbacks: list[Callback],
+    checkpoint: Mapping[str, Any],
 ) -> Trainer:
-    """The trainer; `callbacks` come last, those of the user's and of the command before them."""
+    """The trainer; `callbacks` come last, those of the user's and of the command before them.
+
+    `checkpoint` is that of the start; its step is where the curves of a resumed run go on.
+    """
     given, data = built.trainer_arguments, built.datamodule
     groups = data.hparams.get("steps_per_execution", 1) > 1
     plugins = plugins_of(given.plugins, given.strategy)
@@ -103,6 +113,11 @@ def trainer_of(
     if line.command != "fit":  # where Lightning would add one that writes checkpoints
         users = [callback for callback in users if not isinstance(callback, Checkpoint)]
         given.enable_checkpointing = False
+    resumes = line.command == "fit" and config.resume
+    resumed_step: int | None = checkpoint.get("global_step") if resumes else None
+    for callback in users:
+        if isinstance(callback, ModelCheckpoint) and folder and not callback.dirpath:
+            callback.dirpath = str((folder / "checkpoints").absolute())
     arguments = {
         **given,
         "callbacks": [
@@ -111,7 +126,7 @@ def trainer_of(
             *own_callbacks(line.command, given, folder, config.ema),
             *callbacks,
         ],
-        "logger": own_loggers(line.command, given, folder, _resumed_step(line, config)),
+        "logger": own_loggers(line.command, given, folder, resumed_step),
         "plugins": plugins,
         "profiler": given.profiler or (None if given.barebones else NoProfiler()),
         "default_root_dir": str(folder or given.default_root_dir or "."),
@@ -119,12 +134,5 @@ def trainer_of(
     trainer = Trainer(**arguments)
     use_safe_io(trainer.strategy, plugins)
     hide_idle_hooks(trainer, built.model)
+    resume_steps_like_epochs(trainer)
     return trainer
-
-
-def _resumed_step(line: CommandLine, config: Namespace) -> int | None:
-    """The optimizer step from which a run goes on in its own folder."""
-    if line.command != "fit" or not config.resume or not config.ckpt_path:
-        return None
-    step: int = load(Path(config.ckpt_path), mmap=True)["global_step"]
-    return step

@@ -12,17 +12,20 @@ class Program:
     Args:
         model: Your LightningModule: the class, or its import path, which is imported only after
             the command line has been found to be spelt right.
-        data: Your LightningDataModule, likewise.
+        data: Your LightningDataModule, likewise; None if the module has the loaders.
         defaults: Options whose defaults differ from those of the classes, by their short names.
         allow: Packages of yours that configs, checkpoints and options may name.
+        chosen: Which of model and data a command has named anew; defaults that they don't take go.
     """
 
     model: type | str
-    data: type | str
+    data: type | str | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
     allow: Iterable[str] = ()
+    chosen: frozenset[str] = frozenset()
 
     def packages(self) -> list[str]:
         """The packages that may be named: the allowed ones and those of the classes."""
-        paths = [c if isinstance(c, str) else c.__module__ for c in (self.model, self.data)]
+        classes = [cls for cls in (self.model, self.data) if cls]
+        paths = [cls if isinstance(cls, str) else cls.__module__ for cls in classes]
         return [*self.allow, *(path.partition(".")[0] for path in paths)]

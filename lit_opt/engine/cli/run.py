@@ -16,6 +16,7 @@ from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.config_layers import (
     checkpoint_layer,
     data_layer,
+    load_point,
     of_the_experiment,
     run_layer,
     with_metrics,
@@ -25,13 +26,14 @@ from lit_opt.engine.cli.objects import Objects, build_data, check_objects
 from lit_opt.engine.cli.parts_of_trainer import checkpoints_of, trainer_of
 from lit_opt.engine.cli.program import Program
 from lit_opt.engine.errors import RunError, Stopped, UserError
+from lit_opt.engine.loading.facts import facts_in
 from lit_opt.engine.runs.atomic_file import write_text
 from lit_opt.engine.runs.checkpoint_file import LAST, newest_valid
 from lit_opt.engine.runs.environment import record_start
 from lit_opt.engine.runs.folder import folder_of, is_finished, locked, mark_finished, probe, run_of
 from lit_opt.engine.runs.resume.changed_hyperparameters import changes
 from lit_opt.engine.runs.resume.signals import StopOnSignal
-from lit_opt.engine.runs.scores import error_line, save_scores
+from lit_opt.engine.runs.scores import check_losses, error_line, of_the_user, save_scores
 
 
 @dataclass
@@ -58,9 +60,10 @@ def run(program: Program, words: list[str]) -> Run:
         # From words to a configuration.
         config = line.parse()
         folder = _folder(line, config, held)
-        point = _start_point(line, config, folder)
+        point, checkpoint = _start_point(line, config, folder)
         config = line.parse()
         peeked = build_data(line, config)
+        _keep_facts(line.command, peeked, checkpoint, point, folder)
         implied = data_layer(peeked, config.model.net)
         line.layers.insert(0, implied)
         config = line.parse(last=True)
@@ -70,10 +73,11 @@ def run(program: Program, words: list[str]) -> Run:
         # From the configuration to objects.
         built = Objects(line, with_metrics(config, peeked))
         built.datamodule.share(peeked)
-        check_objects(built, config, point)
+        check_objects(built, config, checkpoint)
         stage, stop = StageAtException(), StopOnSignal()
         kept = checkpoints_of(line, built, folder, stop)
-        trainer = trainer_of(line, built, config, folder, [stage, *kept, stop])
+        trainer = trainer_of(line, built, config, folder, [stage, *kept, stop], checkpoint)
+        checkpoint.clear()  # its file can be replaced now
         this = Run(folder, trainer, built.model, built.datamodule, kept, built.validates)
         held.enter_context(_full_memory_told(this, stage))
 
@@ -90,6 +94,7 @@ def run(program: Program, words: list[str]) -> Run:
             _predict(this, point)
         else:
             _score(this, line.command, point)
+            check_losses(this.scores)
     return this
 
 
@@ -114,8 +119,10 @@ def _folder(line: CommandLine, config: Namespace, held: ExitStack) -> Path | Non
     return folder
 
 
-def _start_point(line: CommandLine, config: Namespace, folder: Path | None) -> Path | None:
-    """The checkpoint to start from, whose options come under the command's own."""
+def _start_point(
+    line: CommandLine, config: Namespace, folder: Path | None
+) -> tuple[Path | None, dict[str, Any]]:
+    """The checkpoint to start from, whose options come under the command's own; what it holds."""
     point = Path(config.ckpt_path) if config.ckpt_path else None
     resumes = line.command == "fit" and config.resume and folder is not None
     if resumes and folder:
@@ -123,12 +130,23 @@ def _start_point(line: CommandLine, config: Namespace, folder: Path | None) -> P
     elif line.command == "fit" and point and point.name == LAST:
         point = newest_valid(point.parent) or point
     if point is None:
-        return None
+        return None, {}
     line.flags.append(f"--ckpt_path={point}")
-    line.layers.append(checkpoint_layer(point, line.options))
+    checkpoint = load_point(point)
+    line.layers.append(checkpoint_layer(checkpoint, line.options))
     if resumes and folder:
         line.layers.append(run_layer(folder, line.options, line.flags))
-    return point
+    return point, checkpoint
+
+
+def _keep_facts(
+    command: str, data: Any, checkpoint: dict[str, Any], point: Path | None, folder: Path | None
+) -> None:
+    """Tells the data what the checkpoint's numbers mean, before anything is read."""
+    if facts := facts_in(checkpoint):
+        own = bool(folder and point and point.resolve().is_relative_to(folder.resolve()))
+        needs = "test" if command in ("test", "predict") else "train"
+        data.keep(facts, continues=own or command != "fit", needs=needs)
 
 
 def _leave_if_finished(folder: Path, config: Namespace) -> None:
@@ -165,7 +183,7 @@ def _recorded(
         return
     probe(this.folder, sum(p.nbytes for p in this.model.parameters()) if this.kept else 0)
     path = this.folder / "config.yaml"
-    before = path.read_text() if path.is_file() else None
+    before = path.read_bytes() if path.is_file() else None
     text = line.dump(of_the_experiment(config, implied))
     write_text(path, f"# python train.py --config {path}\n{text}")
     record_start(this.folder, this.trainer, config.seed_everything)
@@ -188,15 +206,16 @@ def _tell_continuation(line: CommandLine, this: Run, config: Namespace) -> None:
 
 def _score_best(this: Run) -> None:
     """Validates and tests the best checkpoint, or the last weights where nothing is validated."""
-    this.trainer.loggers = []  # the curves stay those of the fit
+    this.trainer.loggers = of_the_user(this.trainer.loggers)  # our curves stay those of the fit
     best = this.kept[0].best_model_path or None if this.kept else None
     if best is None and this.folder and this.validates:
-        this.trainer.print("no validation within the run: the last weights are scored")
+        this.trainer.print("no finite validation within the run: the last weights are scored")
     if this.validates:
         _score(this, "validate", best)
     _score(this, "test", best)
     if this.folder and this.trainer.is_global_zero:
         save_scores(this.folder / "metrics.json", this.scores)
+    check_losses(this.scores)
 
 
 def _score(this: Run, command: str, point: Path | str | None) -> None:

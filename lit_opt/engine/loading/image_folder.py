@@ -55,12 +55,15 @@ class ImageFolder(Source):
     def load(self, data_dir: Path, split: str) -> tuple[Tensor, Tensor] | None:
         if split == "val" and not (data_dir / "val").is_dir():
             return None
-        self.classes = [folder.name for folder in _class_folders(data_dir, "train")]
+        known = self.known_classes or [folder.name for folder in _class_folders(data_dir, "train")]
+        self.classes = list(known)
+        whose = "checkpoint" if self.known_classes else "training set"
         paths, labels = [], []
         for folder in _class_folders(data_dir, split):
             files = _image_files(folder)
             paths += files
-            labels += [_label(folder, self.classes)] * len(files)
+            labels += [_label(folder, self.classes, whose)] * len(files)
+        self.sample_names = [_sample_name(path, split) for path in paths]
         x = self._cached(data_dir, split, paths) if self.cache else None
         if x is None:
             x = torch.from_numpy(np.stack(list(self._decode(paths))))
@@ -160,8 +163,14 @@ def _image_files(folder: Path) -> list[Path]:
     return files
 
 
-def _label(folder: Path, classes: list[str]) -> int:
+def _sample_name(path: Path, split: str) -> str:
+    """Its size tells a file from another one that takes its name later."""
+    with _reading(path):
+        return f"{split}/{path.parent.name}/{path.name} {path.stat().st_size}"
+
+
+def _label(folder: Path, classes: list[str], whose: str) -> int:
     if folder.name not in classes:
         known = ", ".join(classes[:10])
-        raise UserError(f"'{folder}' is a class that the training set doesn't have: {known}")
+        raise UserError(f"'{folder}' is a class that the {whose} doesn't have: {known}")
     return classes.index(folder.name)

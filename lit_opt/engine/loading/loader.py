@@ -62,6 +62,14 @@ class EpochSampler(DistributedSampler[int]):
         self.num_samples = self.size // num_replicas if shuffle else mine
         self.skipped = 0  # samples of this rank that an interrupted epoch has seen
 
+    def drop_tail(self, batch_size: int) -> None:
+        """Leaves out the batch that is not full; raises `UserError` if there is no other."""
+        self.num_samples -= self.num_samples % batch_size
+        if not self.num_samples:
+            raise UserError(
+                f"--drop_last leaves no batch: of {self.size} samples, {batch_size} each"
+            )
+
     def order(self) -> Tensor:
         """This rank's indices in this epoch, int64."""
         order = torch.arange(self.size)
@@ -118,7 +126,7 @@ class LazyLoader(DataLoader[XY]):
         if not isinstance(self.sampler, EpochSampler):  # Lightning's, for a prediction
             yield from super().__iter__()
             return
-        self._seeders = _seeders() if self.sampler.shuffle else []
+        self._seeders = device_seeders() if self.sampler.shuffle else []
         self.batch = self._first_batch()
         self.sampler.skipped = self.batch * (self.batch_size or 0)
         batches = map(self._begin_step, self._fetched())
@@ -179,7 +187,7 @@ class LazyLoader(DataLoader[XY]):
         self._resumed = state
 
 
-def _seeders() -> list[Callable[[int], Any]]:
+def device_seeders() -> list[Callable[[int], Any]]:
     """What seeds the devices in use; `torch.manual_seed` takes a hundred times as long."""
     seeders: list[Callable[[int], Any]] = [torch.default_generator.manual_seed]
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]

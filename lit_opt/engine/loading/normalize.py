@@ -60,16 +60,20 @@ class Normalize:
     """(x - mean) / std per channel, axis 1; of images uint8 (B, C, H, W) or floats (B, C, …).
 
     x and the result live on x's device; float32 out. With `on` False: images in [0, 1], floats raw.
+    `moments` are the mean and std (C,) to take; without them they are those of x[rows].
     Other integers, such as tokens, become int64; bool becomes 0 and 1. Neither is normalised.
     """
 
-    def __init__(self, x: Tensor, rows: Tensor, on: bool) -> None:
+    def __init__(
+        self, x: Tensor, rows: Tensor, on: bool, moments: tuple[Tensor, Tensor] | None = None
+    ) -> None:
         image = x.dtype == torch.uint8 and x.ndim > 2
         self.dtype = dtype_in_batch(x)
         unit, channels = 255 if image else 1, x.shape[1]
         mean, std = torch.zeros(channels), torch.ones(channels)
         if on and (image or x.is_floating_point()):
-            mean, std = mean_std(x, rows)
+            mean, std = moments or mean_std(x, rows)
+        self.moments = mean, std
         shape = [1, channels] + [1] * (x.ndim - 2)
         self.scale = (1 / (unit * std)).float().view(shape)
         self.shift = (-mean / std).float().view(shape)

@@ -17,6 +17,9 @@ class Source:
     needs: classes, labels or numbers. classes: their names, "0", "1", ... by default. State them
     where you can, then a net can be built before anything is read; what is None when it is asked
     for is taken from the training set.
+    sample_names: of what `load` gave last, such as file names, by which samples are known again in
+    a changed data set; without them by their contents. known_classes: those of a checkpoint; a
+    source that finds its classes by itself numbers them so.
     targets: what y is, from `lit_opt.engine.targets`: Classes, SoftLabels, MultiLabel, Regression,
     DenseClasses or NextToken. None: integers (N,) are classes; rows that sum to 1, soft labels.
     """
@@ -24,6 +27,8 @@ class Source:
     in_shape: tuple[int, ...] | None = None
     num_classes: int | None = None
     classes: Sequence[str] | None = None
+    sample_names: Sequence[str] | None = None
+    known_classes: Sequence[str] | None = None
     targets: Classes | None = None
     regression: bool = False  # the same as `targets = Regression()`, of older sources
 

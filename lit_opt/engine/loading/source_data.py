@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
+from lit_opt.engine.errors import UserError
 from lit_opt.engine.loading.checks import check_source_fits, check_split
+from lit_opt.engine.loading.facts import (
+    KEY,
+    Cut,
+    Facts,
+    Pool,
+    facts_from,
+    renumbered,
+    sample_ids,
+)
 from lit_opt.engine.loading.loader import XY, Batches, EpochSampler, LazyLoader, whole_batch
 from lit_opt.engine.loading.normalize import dtype_in_batch
 from lit_opt.engine.loading.source import Source
@@ -21,7 +35,8 @@ from lit_opt.engine.targets import Classes, Regression, inferred
 class SourceData(LightningDataModule):
     """A data module over one `Source`, each split of which is read once and checked.
 
-    A subclass fills `splits` in `setup`, from `read(split)`, and gives `loader(split, …)`.
+    A subclass fills `splits` in `setup`, from `read(split)`, and gives `loader(split, …)`. Its
+    checkpoints hold `facts`; those of the checkpoint at hand are `kept`, and hold for the data too.
 
     Args:
         source: the data set.
@@ -40,12 +55,22 @@ class SourceData(LightningDataModule):
         self._feeding: LazyLoader | None = None
         self._position: dict[str, int] = {}  # of a checkpoint, for the next training loader
         self._copies: dict[int, Tensor] = {}  # on the GPU, by the id of the tensor here
+        self._loaded: dict[str, XY | None] = {}  # official splits, as the source gave them
+        self._classes: dict[str, Sequence[str] | None] = {}  # the source's names, by split
+        self._sample_names: dict[str, Sequence[str] | None] = {}
+        self.facts: Facts | None = None  # once the training set is cut
+        self.kept: Facts | None = None  # classes, sizes, mean and std that stay a checkpoint's
+        self.origin: Facts | None = None  # whose validation samples are known again
+        self.continues = False  # the run of `origin`, which other data than its own would spoil
+        self.needs = "train"  # the split to look at for what the source doesn't state
 
     # ---- what the net must fit; the training set is read only if the source doesn't state it ----
 
     @cached_property
     def in_shape(self) -> tuple[int, ...]:
         """Of one sample, such as (C, H, W) or (F,)."""
+        if self.kept and self.kept.in_shape:
+            return tuple(self.kept.in_shape)
         return self.source.in_shape or tuple(self._peek()[0].shape[1:])
 
     @cached_property
@@ -60,6 +85,8 @@ class SourceData(LightningDataModule):
     @cached_property
     def num_classes(self) -> int:
         """Outputs that the net needs: classes, labels or numbers."""
+        if self.kept:
+            return self.kept.num_classes
         if self.source.num_classes is not None:
             return self.source.num_classes
         if self.source.classes is None:
@@ -73,6 +100,7 @@ class SourceData(LightningDataModule):
         if len(self.in_shape) == 3 and type(self.targets) is Classes:
             return torch.zeros(2, *self.in_shape), torch.zeros(2, dtype=torch.int64)
         x, y = (values[torch.arange(2) % len(values)] for values in self._peek())
+        y = y if y.is_floating_point() else torch.zeros_like(y)  # classes are numbered later
         sizes = self.in_shape, self.num_classes, self.targets
         check_source_fits(self.where("train"), x, y, *sizes)
         return torch.zeros_like(x, dtype=dtype_in_batch(x)), self.as_precision(x, y)[1]
@@ -82,9 +110,17 @@ class SourceData(LightningDataModule):
         """Of classes or labels; None for numbers."""
         if not self.targets.named:
             return None
-        if self.source.classes is None:  # reading may tell them
+        return list(self._known_classes or map(str, range(self.num_classes)))
+
+    @property
+    def _known_classes(self) -> Sequence[str] | None:
+        """In the order of the net's outputs; None where the source names none."""
+        if self.kept:
+            return self.kept.classes
+        if self.source.classes is None or self._loaded:  # reading may tell them
             self._peek()
-        return list(self.source.classes or map(str, range(self.num_classes)))
+            return self._classes[self.needs]
+        return self.source.classes
 
     def about(self) -> str:
         """`Digits, 1,294 training and 144 validation samples`, after `setup`."""
@@ -105,8 +141,7 @@ class SourceData(LightningDataModule):
 
     def read(self, split: str) -> Batches:
         """An official split; raises `UserError` with the first sample that is wrong."""
-        train = split == "train"
-        return self._checked(split, self._train if train else self._load(split))
+        return self._checked(split, self._load(split))
 
     def read_own_validation(self) -> Batches | None:
         """The "val" of the source, where it has one."""
@@ -114,28 +149,116 @@ class SourceData(LightningDataModule):
         return None if loaded is None else self._checked("val", loaded)
 
     def _load(self, split: str) -> XY | None:
-        return self.source.load(self.data_dir, split)
+        if split not in self._loaded:
+            self._loaded[split] = self.source.load(self.data_dir, split)
+            self._classes[split] = self.source.classes
+            self._sample_names[split] = self.source.sample_names
+        return self._loaded[split]
 
     def _checked(self, split: str, loaded: XY | None) -> Batches:
-        x, y = check_split(self.where(split), loaded, self.targets)
-        sizes = self.in_shape, self.num_classes, self.targets
-        check_source_fits(self.where(split), x, y, *sizes)
+        """Its classes are numbered by name: as the checkpoint does, or the training set."""
+        where, whose = self.where(split), "the checkpoint" if self.kept else "the training set"
+        x, y = check_split(where, loaded, self.targets)
+        if self.targets.named:
+            y = renumbered(where, y, self._classes[split], self._known_classes, whose)
+        if self.kept and x.shape[1:] != self.in_shape:
+            raise UserError(
+                f"{where}: samples have shape {tuple(x.shape[1:])}; the checkpoint's net was "
+                f"trained on {self.in_shape}\nset --dataset, --data_dir (image folders: "
+                "--dataset.image_size) as they were"
+            )
+        check_source_fits(where, x, y, self.in_shape, self.num_classes, self.targets)
         return Batches(x, y)
 
-    @cached_property
-    def _train(self) -> XY:
-        """The official training set, validation samples included."""
-        return check_split(self.where("train"), self._load("train"), self._declared)
-
     def _peek(self) -> XY:
+        """The official training set, validation samples included."""
         self.prepare_data()
-        return self._train
+        return check_split(self.where(self.needs), self._load(self.needs), self._declared)
 
     def share(self, other: SourceData) -> None:
         """Takes over what another instance of the same arguments has read already."""
-        for key in ("_prepared", "_train", "in_shape", "num_classes"):
-            if key in vars(other):
-                vars(self)[key] = vars(other)[key]
+        shared = ["_prepared", "_loaded", "_classes", "_sample_names", "kept", "origin"]
+        shared += ["continues", "needs", "in_shape", "num_classes", "targets"]
+        vars(self).update({key: vars(other)[key] for key in shared if key in vars(other)})
+        self.source.known_classes = other.source.known_classes
+
+    # ---- what a checkpoint says of the data ----
+
+    def keep(self, facts: Facts, continues: bool = True, needs: str = "train") -> None:
+        """Classes by their names, sizes, mean and std are now those of a checkpoint.
+
+        Args:
+            facts: The checkpoint's.
+            continues: Whether it is used for what it is. Otherwise a new run starts from it, on
+                data that may differ: only classes, if it knows them all, go by its order.
+            needs: The split that is looked at for what neither states; "test" to score it alone.
+        """
+        self.needs, self.continues, self.origin = needs, continues, facts
+        self.kept = facts
+        if not continues:
+            self.kept = None
+            names, known = self._known_classes, facts.classes
+            if names and known and set(names) <= set(known):
+                self.kept = replace(facts, in_shape=None, mean=None, std=None)
+        self.source.known_classes = self.kept.classes if self.kept else None
+        for key in ("in_shape", "num_classes", "class_names"):
+            vars(self).pop(key, None)
+
+    def put(self, cut: Cut, mean_std: tuple[Tensor, Tensor] | None) -> None:
+        """Makes a cut the splits "train" and "val", and notes what checkpoints say of it."""
+        self.splits["train"] = cut.train
+        if len(cut.val):
+            self.splits["val"] = cut.val
+        mean, std = (m.tolist() for m in mean_std) if mean_std else (None, None)
+        named = list(self._known_classes or ()) if self.targets.named else []
+        self.facts = Facts(
+            classes=named or None,
+            num_classes=self.num_classes,
+            in_shape=list(self.in_shape),
+            mean=mean,
+            std=std,
+            counts=cut.counts,
+            fingerprint=cut.fingerprint,
+            val_ids=cut.val_ids,
+        )
+
+    def as_before(self, cut: Cut, stage: str) -> Cut:
+        """The cut, or the one with the validation samples of `origin`, which says what changed.
+
+        Raises:
+            UserError: if a run that is continued has none of them any more.
+        """
+        known = self.origin
+        if known is None or known.fingerprint == cut.fingerprint:
+            return cut
+        again = cut.again(known.val_ids)
+        if again and again.fingerprint == known.fingerprint:
+            return again
+        before, now = (f"{c['train']} + {c['val']}" for c in (known.counts, (again or cut).counts))
+        told = f"{before} training + validation samples, now {now}"
+        if known.classes and cut.train.y.ndim == 1:
+            there = set(cut.train.y.tolist())
+            gone = [name for k, name in enumerate(self.class_names or ()) if k not in there]
+            told += f", none of {', '.join(gone[:10])}" if gone else ""
+        if again is None and self.continues and stage == "fit":
+            raise UserError(
+                f"the data is not that of the run: it had {told};\nits validation samples are not "
+                "there any more, and trained-on ones must not take their place; set --data_dir,\n"
+                "--val_fraction, --split_seed as they were, or start a new run: --name NEW, "
+                "--ckpt_path FILE without --resume"
+            )
+        if stage == "fit" or again is None or len(again.val) != known.counts["val"]:
+            rest = (
+                "; no sample once trained on is validated"
+                if again
+                else ("; validated samples may be among those that it was trained on")
+            )
+            _tell(f"the data is not that of the checkpoint: it had {told}{rest}")
+        return again or cut
+
+    def pool(self, split: str, data: Batches) -> Pool:
+        names = self._sample_names[split]
+        return Pool(data, sample_ids(self.where(split), data.x, names))
 
     # ---- loading ----
 
@@ -196,7 +319,23 @@ class SourceData(LightningDataModule):
     # Lightning restores a loader's own state only if nobody has asked for the loader before.
 
     def state_dict(self) -> dict[str, Any]:
-        return self._feeding.state_dict() if self._feeding else {}
+        position = self._feeding.state_dict() if self._feeding else {}
+        return {**position, KEY: vars(self.facts)} if self.facts else position
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._position = state_dict
+        """Lightning calls it after `setup`, which is done again if it didn't know the facts."""
+        self._position = {key: value for key, value in state_dict.items() if key != KEY}
+        facts = facts_from(state_dict)
+        known = [known.fingerprint for known in (self.origin, self.facts) if known]
+        if facts is None or facts.fingerprint in known:
+            return
+        self.keep(facts)
+        if self.splits:
+            self.splits = {}
+            function = self.trainer.state.fn if self.trainer else None
+            self.setup(function.value if function else "fit")
+
+
+@rank_zero_only
+def _tell(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)

@@ -45,9 +45,10 @@ def atomic_write(path: Path, previous: Path | None = None) -> Iterator[IO[bytes]
         remove(new, old)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str | bytes) -> None:
+    """In UTF-8, whatever the locale."""
     with atomic_write(path) as file:
-        file.write(text.encode())
+        file.write(text.encode() if isinstance(text, str) else text)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Checkpoint files: written whole or not at all, verified when loaded; the best and last stay."""
 
+import math
 import re
 import sys
 import zipfile
@@ -15,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.runs.atomic_file import atomic_write, reason
+from lit_opt.engine.runs.plain_values import plain
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
@@ -27,10 +29,10 @@ class SafeCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
-        """Raises `RunError` if the file can't be written."""
+        """Raises `RunError` if the file can't be written, or holds what can't be read again."""
         if "://" in str(path):  # a remote file is left to Lightning
             return super().save_checkpoint(checkpoint, path, storage_options)
-        path = Path(path)
+        path, checkpoint = Path(path), plain(checkpoint)
         previous = path.with_name(PREVIOUS) if path.name == LAST else None
         with atomic_write(path, previous) as file:
             torch.save(checkpoint, file)
@@ -119,6 +121,7 @@ class BestCheckpoint(ModelCheckpoint):
     """`best.ckpt`; a monitored name that is never logged is found before the first step."""
 
     state_key = "BestCheckpoint"  # the same whatever is monitored, and not put together every time
+    _warned = False
 
     def on_train_batch_end(self, *args: Any) -> None:
         """It saves after validations only."""
@@ -145,6 +148,16 @@ class BestCheckpoint(ModelCheckpoint):
         if trainer.sanity_checking:
             self._check_monitors(trainer)
         super().on_validation_end(trainer, pl_module)
+
+    def check_monitor_top_k(self, trainer: Any, current: Any = None) -> bool:
+        """Nan and inf are never the best, also where there is no other yet."""
+        if current is None or math.isfinite(current):
+            return super().check_monitor_top_k(trainer, current)
+        if not self._warned:
+            told = f"{self.monitor} is {float(current)} after step {trainer.global_step}"
+            warn(f"{told}; no checkpoint is the best while it is")
+        self._warned = True
+        return False
 
     def _check_monitors(self, trainer: Any) -> None:
         """What any callback watches must be measured; the training's metrics are not yet."""

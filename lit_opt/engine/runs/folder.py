@@ -15,12 +15,16 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
+from lightning.pytorch.utilities import rank_zero_only
+
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.runs.atomic_file import reason, write_text
 from lit_opt.engine.runs.checkpoint_file import LAST, PREVIOUS, warn
 
 CHOSEN = "LIT_OPT_RUN"  # the folder, handed down to the processes that Lightning starts
 LOCK = ".lock"
+FILES = ("config.yaml", "environment.json", "metrics.csv", "metrics.json", ".finished", LOCK)
+FILES += tuple(f"checkpoints/{name}" for name in (LAST, PREVIOUS, "best.ckpt"))
 LENGTH = ("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time")
 
 
@@ -50,9 +54,21 @@ def _new(runs: Path, label: str, name: str | None) -> Path:
             f"the run {folder} exists already;\n"
             "add --resume to go on with it, choose another --name, or remove it"
         )
-    # Two runs may start in the same second.
+    if name or rank_zero_only.rank:  # type: ignore[attr-defined]
+        return folder
+    # Two runs may start in the same second: the folder is the one's that makes it.
     names = chain([folder.name], (f"{folder.name}-{number}" for number in count(2)))
-    return next(runs / name for name in names if not (runs / name).exists())
+    return next(runs / name for name in names if _makes(runs / name))
+
+
+def _makes(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return not folder.parent.is_dir()  # a file in its place is told by `probe`
+    except OSError:
+        pass  # told by `probe` as well
+    return True
 
 
 def _resumed(runs: Path, label: str, name: str | None) -> Path:
@@ -110,8 +126,11 @@ def locked(run: Path) -> Iterator[None]:
     folder that can't be written is left to `probe`; one that is left without files is removed.
 
     Raises:
-        UserError: if another process has locked it.
+        UserError: if another process has locked it, or a folder is in the place of a file.
     """
+    for path in map(run.joinpath, FILES):
+        if path.is_dir():
+            raise UserError(f"'{path}' is a folder where the run has a file; move or remove it")
     try:
         run.mkdir(parents=True, exist_ok=True)
         file = (run / LOCK).open("ab+", buffering=0)

@@ -5,7 +5,7 @@ import io
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from typing import Any
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from lit_opt.engine.errors import RunError
 from lit_opt.engine.runs.atomic_file import write_text
+from lit_opt.engine.runs.checkpoint_file import warn
 
 
 class CSVCurves(Logger):
@@ -31,10 +33,7 @@ class CSVCurves(Logger):
         self.changed = False
         self.next_save = 0.0
         if step is not None and self.path.is_file():
-            with self.path.open(newline="") as file:
-                for row in csv.DictReader(file):
-                    if int(row["step"]) <= step:
-                        self.rows[int(row["step"])] = {k: v for k, v in row.items() if v}
+            self.rows = {at: row for at, row in read_rows(self.path).items() if at <= step}
 
     @property
     def save_dir(self) -> str:
@@ -73,6 +72,32 @@ class CSVCurves(Logger):
         self.save()
 
 
+def read_rows(path: Path) -> dict[int, dict[str, Any]]:
+    """The rows of a metrics.csv by step, also after a spreadsheet has saved it.
+
+    What is no row of numbers is left out; the file as it was is then kept as metrics-damaged.csv.
+    """
+    content = path.read_bytes()
+    text = content.decode("utf-8-sig", errors="replace").replace("\0", "")
+    head, *lines = text.splitlines() or [""]
+    comma = next((mark for mark in ";\t" if mark in head), ",")
+    if comma != ",":  # of a country with decimal commas
+        lines = [line.replace(",", ".") for line in lines]
+    rows, damaged = {}, text.encode() != content
+    for row in csv.DictReader([head, *filter(None, lines)], delimiter=comma):
+        damaged |= any(row.pop(None, []))
+        try:
+            step = int({key: float(value) for key, value in row.items() if value}["step"])
+            rows[step] = {**row, "step": step}  # empty values as well: they keep the columns' order
+        except (KeyError, ValueError, TypeError, OverflowError):
+            damaged = True
+    if damaged or comma != ",":
+        kept = path.with_name("metrics-damaged.csv")
+        kept.write_bytes(content)
+        warn(f"'{path}' is damaged: {len(rows)} rows are taken over; as it was, it is '{kept}'")
+    return rows
+
+
 class Events(TensorBoardLogger):
     """TensorBoard events in the run folder, without a hparams.yaml beside config.yaml."""
 
@@ -100,6 +125,21 @@ def error_line(title: str, metrics: Mapping[str, float]) -> str:
     if loss is not None:
         parts.append(f"avg loss {loss:.6f}")
     return f"{title} Error: {', '.join(parts)}"
+
+
+def of_the_user(loggers: Iterable[Logger]) -> list[Logger]:
+    """Those that the user has added, which get the final scores as well."""
+    return [logger for logger in loggers if not isinstance(logger, CSVCurves | Events)]
+
+
+def check_losses(scores: Mapping[str, float]) -> None:
+    """Raises `RunError` for an average loss of nan or inf: the weights scored are worth nothing."""
+    for name, value in scores.items():
+        if name.endswith("/loss") and not math.isfinite(value):
+            raise RunError(
+                f"{name} is {value}, though the weights are finite: what was trained can't be used"
+                "\nthe net gives such outputs in eval mode, or the data of that split has such values"
+            )
 
 
 def save_scores(path: Path, scores: Mapping[str, float]) -> None:

@@ -198,7 +198,8 @@ def _maps(form: str, ignored: int | None, preds: Tensor, target: Tensor) -> tupl
 def _taken(metric: Metric) -> list[str]:
     """The arguments of `update` by their names; empty: preds and target by their positions."""
     parameters = inspect.signature(metric.update).parameters
-    return [key for key in ("loss", "preds", "target", "loss_weight") if key in parameters]
+    keys = [key for key in ("loss", "preds", "target", "loss_weight") if key in parameters]
+    return keys if keys != ["preds"] or len(parameters) == 1 else []
 
 
 def follow_data(trainer: Any, *parts: Any) -> None:

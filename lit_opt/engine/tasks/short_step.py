@@ -1,9 +1,10 @@
 """Lightning's training step with less around it; the arithmetic is the same bit for bit.
 
-Each short cut is worth 3 % or more of the MLP's step at batch 64, and steps aside where it would
-change what Lightning does.
+Its short cuts together are worth a tenth of the MLP's step at batch 64, and each steps aside where
+it would change what Lightning does.
 """
 
+import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -15,7 +16,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from lit_opt.engine.lightning_private import QuickHookName
+from lit_opt.engine.lightning_private import QuickHookName, step_alone
 from lit_opt.engine.optim.schedulers import is_over
 
 
@@ -31,7 +32,25 @@ class NoProfiler(PassThroughProfiler):
 class ShortStepModule(QuickHookName, pl.LightningModule):
     """A LightningModule whose optimizer steps directly where nothing else takes part in it."""
 
-    _plain_step: tuple[torch.optim.Optimizer | None, bool] = None, False  # of which optimizer
+    # Of which optimizer, and its step, if nothing else takes part in that.
+    _plain_step: tuple[torch.optim.Optimizer | None, Callable[[], Any] | None] = None, None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Lightning asks in every step what `training_step` takes; a stored answer is quicker."""
+        super().__init_subclass__(**options)
+        step: Any = cls.training_step
+        step.__signature__ = inspect.signature(step)
+
+    def optimizer_zero_grad(
+        self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """What torch's own does, which enters each call in the record of its profiler."""
+        if self._plain_step_of(optimizer) is None:
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
+            return
+        for group in optimizer.param_groups:
+            for weight in group["params"]:
+                weight.grad = None
 
     def optimizer_step(
         self,
@@ -40,16 +59,18 @@ class ShortStepModule(QuickHookName, pl.LightningModule):
         optimizer: Any,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
-        if optimizer_closure is None or not self._takes_plain_step(optimizer.optimizer):
+        step = self._plain_step_of(optimizer.optimizer)
+        if optimizer_closure is None or step is None:
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         else:
             optimizer_closure()
-            optimizer.optimizer.step()
+            step()
 
-    def _takes_plain_step(self, optimizer: torch.optim.Optimizer) -> bool:
+    def _plain_step_of(self, optimizer: torch.optim.Optimizer) -> Callable[[], Any] | None:
         """Decided at the first step of a fit."""
         if self._plain_step[0] is not optimizer:
-            self._plain_step = optimizer, steps_alone(self.trainer, optimizer)
+            alone = steps_alone(self.trainer, optimizer)
+            self._plain_step = optimizer, step_alone(optimizer) if alone else None
         return self._plain_step[1]
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,26 @@ def test_print_config_prints_a_config_that_runs(shown, parse):
         (["--precision", "17"], "bf16-mixed"),
         (["--net", "ConvNett"], "ConvNet"),
         (["--seed", "-1"], "--seed"),
+        (["--config", "latin.yaml"], "latin.yaml is not text in UTF-8"),
+        (["--config", "utf16.yaml"], "utf16.yaml is not text in UTF-8"),
+        (["--config", "folder"], "there is no file folder"),
+        (["--ckpt_path", "folder"], "there is no file folder"),
+        (["--default_root_dir", "list.yaml"], "--default_root_dir"),
+        (["--dataset=FashionMNIST", "--data_dir=list.yaml"], "list.yaml"),
+        (["--lr", "-1"], "learning rate"),
+        (["--optimizer.betas", "[2, 0.9]"], "beta"),
+        (["--max_epochs", "-5"], "max_epochs"),
+        (["--devices", "0"], "devices"),
+        (["--devices", "-2"], "devices"),
+        (["--devices", "99999"], "--devices 99999 are too many"),
+        (["--num_workers", "99999"], "--num_workers 99999 are too many"),
+        (["--num_nodes", "0"], "num_nodes"),
+        (["--strategy", "nope"], "nope"),
+        (["--accelerator", "nope"], "nope"),
+        (["--accumulate_grad_batches", "0"], "--accumulate_grad_batches is 0"),
+        (["--check_val_every_n_epoch", "0"], "--check_val_every_n_epoch is 0"),
+        (["--val_check_interval", "0"], "--val_check_interval is 0"),
+        (["--gradient_clip_val", "-1"], "--gradient_clip_val is -1"),
         (["--loss.label_smoothing", "5"], "label_smoothing"),
         (["--loss.weight", "[1, 2]"], "weight"),
         (["--optimizer=SGD", "--optimizer.momentum=-1"], "momentum"),
@@ -161,8 +182,20 @@ def test_mistakes_are_told_in_four_lines_and_exit_with_2(fails, words, named):
     files = {"broken": "lr: [0.1", "unknown": "trainer: {max_epoch: 3}", "list": "- 1"}
     for name, text in {**files, "allow": "allow: [theirs]"}.items():
         Path(f"{name}.yaml").write_text(f"{text}\n")
+    for name, code in (("latin", "latin-1"), ("utf16", "utf-16")):
+        Path(f"{name}.yaml").write_text("name: é", code)
+    Path("folder").mkdir()
     assert named in fails(*words)
-    assert not Path("runs").exists() or "monitor" in str(words)
+    assert not Path("runs").exists() or "monitor" in str(words) or "data_dir" in str(words)
+
+
+@pytest.mark.skipif(find_spec("wandb") is not None, reason="it is there")
+@pytest.mark.parametrize("flag", ["--logger", "--logger+"])
+def test_a_logger_whose_package_is_missing_is_told_in_one_line(fails, flag):
+    error = fails(f"{flag}=WandbLogger")
+    assert error.startswith("error: WandbLogger can't be used: Requirement 'wandb")
+    assert "pip install" in error
+    assert len(error.splitlines()) == 1
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")

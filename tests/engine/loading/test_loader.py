@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from lit_opt.engine.errors import UserError
 from lit_opt.engine.loading.loader import Batches, EpochSampler, LazyLoader, whole_batch
 
 
@@ -12,9 +13,9 @@ def batches(n: int) -> Batches:
     return Batches(torch.arange(n)[:, None, None, None].to(torch.uint8), torch.arange(n))
 
 
-def lazy(n, batch_size, shuffle=False, **options):
+def lazy(n, batch_size, shuffle=False, world=1, **options):
     data = batches(n)
-    sampler = EpochSampler(data, 1, 0, shuffle)
+    sampler = EpochSampler(data, world, 0, shuffle)
     return LazyLoader(
         data, batch_size=batch_size, sampler=sampler, collate_fn=whole_batch, **options
     )
@@ -97,3 +98,20 @@ def test_set_epoch_after_iter_still_counts(workers):
         iterator = iter(loader)
         loader.sampler.set_epoch(epoch)
         assert labels(iterator) == order(20, epoch=epoch)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("world_size", "steps"), [(1, 3), (2, 1)])
+def test_a_tail_that_is_left_out_is_in_no_count(workers, world_size, steps):
+    """Of 14 samples in batches of 4, the whole order's first ones are the reference."""
+    loader = lazy(14, 4, shuffle=True, num_workers=workers, world=world_size)
+    loader.sampler.drop_tail(4)
+    assert (len(loader), loader.steps) == (steps, steps)
+    assert labels(loader) == order(14, world_size)[: 4 * steps]
+    loader.group = 2
+    assert len(loader) == -(-steps // 2)
+
+
+def test_a_tail_is_not_left_out_where_there_is_nothing_else():
+    with pytest.raises(UserError, match="of 3 samples, 4 each"):
+        lazy(3, 4, shuffle=True).sampler.drop_tail(4)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 from conftest import ROOT
 
 from lit_opt.engine.errors import UserError
-from lit_opt.engine.runs.folder import CHOSEN, folder_of, locked, probe, run_of
+from lit_opt.engine.runs.folder import CHOSEN, FILES, folder_of, locked, probe, run_of
 
 RUN = Path("runs/a")
 
@@ -32,12 +33,44 @@ def test_a_named_run_is_refused_a_second_time_but_processes_of_lightning_share_i
         folder_of(Path(), "digits", "a")
 
 
-def test_two_unnamed_runs_in_the_same_second_have_two_folders(monkeypatch):
+def test_unnamed_runs_in_the_same_second_have_folders_of_their_own(monkeypatch):
     monkeypatch.setattr("time.strftime", lambda _: "now")
-    for name in ("digits-now", "digits-now-2"):
-        folder = folder_of(Path("out"), "digits")
-        assert folder == Path("out/runs", name)
-        folder.mkdir(parents=True)
+    with ThreadPoolExecutor(8) as pool:
+        folders = set(pool.map(lambda _: folder_of(Path("out"), "digits"), range(24)))
+    names = ["digits-now", *(f"digits-now-{number}" for number in range(2, 25))]
+    assert folders == {Path("out/runs", name) for name in names}
+    assert all(folder.is_dir() for folder in folders)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_folder_in_the_place_of_a_file_is_told_before_anything_is_read(run, fails, name):
+    path = RUN / name
+    path.mkdir(parents=True)
+    assert f"'{path}' is a folder" in fails("--name=a", "--resume")
+    assert [p for p in RUN.rglob("*") if p.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(b"\x80\xff\0", "is not text in UTF-8"), (b"", "has no keys"), (b"- 1", "has no keys")],
+)
+def test_a_damaged_config_of_a_run_is_told_and_left(run, fails, content, told):
+    run("--epochs=1", "--name=a", "--no_test", "--limit_train_batches=2")
+    (RUN / "config.yaml").write_bytes(content)
+    assert f"runs/a/config.yaml {told}" in fails("--name=a", "--resume")
+    assert (RUN / "config.yaml").read_bytes() == content
+
+
+@pytest.mark.parametrize("note", [b"", b"\xff\0", b"[]"])
+def test_a_run_whose_note_of_its_end_is_damaged_only_scores_again(run, note):
+    words = ["--name=a", "--resume", "--epochs=1", "--limit_train_batches=2"]
+    run(*words)
+    before = {p: p.read_bytes() for p in RUN.glob("metrics.*")}
+    whole = (RUN / ".finished").read_bytes()
+    (RUN / ".finished").write_bytes(note)
+    assert run(*words).trainer.global_step == 2
+    assert {p: p.read_bytes() for p in RUN.glob("metrics.*")} == before
+    assert (RUN / ".finished").read_bytes() == whole
 
 
 def test_the_run_of_a_checkpoint(tmp_path):

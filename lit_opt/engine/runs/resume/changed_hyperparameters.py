@@ -55,8 +55,11 @@ class ChangedHyperparameters(Callback):
         if kinds[0] != kinds[1]:
             checkpoint["lr_schedulers"] = []
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Before a callback's other batch size, with which the run was not planned, is back."""
         self._plan = plan_of(trainer).total_steps
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         old, self._old = self._old, {}
         if not old:
             return

@@ -50,12 +50,12 @@ class StopOnSignal(Callback):
         """The answer while something is trained: stop where the run can be resumed from."""
         if number == signal.SIGINT == self.asked:
             if sys.stdout.isatty():
-                os.write(1, b"\x1b[?25h\n")  # the progress bar had hidden the cursor
+                _tell("\x1b[?25h\n")  # the progress bar had hidden the cursor
             self._pass_on(signal.SIGKILL)
             _exit(128 + number)
         self.asked = number
         if number == signal.SIGINT and self._trainer.local_rank == 0:
-            os.write(2, b"\nstopping after this step; Ctrl-C again stops at once, unsaved\n")
+            _tell("\nstopping after this step; Ctrl-C again stops at once, unsaved\n")
 
     def _end_at_once(self, number: int, frame: Any) -> None:
         """The answer where nothing is being trained."""
@@ -68,7 +68,7 @@ class StopOnSignal(Callback):
             raise Stopped(text, 128 + number)
         with contextlib.suppress(RuntimeError):  # it was about to print
             sys.stdout.flush()
-        os.write(2, f"stopped: {text}\n".encode())
+        _tell(f"stopped: {text}\n")
         _exit(128 + number)  # an exception may be lost, or be another's cause
 
     def _pass_on(self, number: int) -> None:
@@ -89,10 +89,7 @@ class StopOnSignal(Callback):
         loop = trainer.fit_loop.epoch_loop
         if trainer.world_size == 1 or loop.batch_idx % AGREE_EVERY == 0:
             self._agree()
-        if not self._agreed or loop.batch_progress.is_last_batch:
-            return
-        accumulates = (loop.batch_idx + 1) % trainer.accumulate_grad_batches != 0
-        if not accumulates and not _validates_next(trainer):
+        if self._agreed and can_resume_here(trainer):
             self._stop()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -150,6 +147,16 @@ class StopOnSignal(Callback):
         self._stop()
 
 
+def can_resume_here(trainer: Any) -> bool:
+    """Whether a checkpoint that is written after this batch, inside an epoch, can be resumed.
+
+    Not while gradients accumulate, which are not in it, or before a validation, which is left out.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    accumulates = (loop.batch_idx + 1) % trainer.accumulate_grad_batches != 0
+    return not (loop.batch_progress.is_last_batch or accumulates or _validates_next(trainer))
+
+
 def _validates_next(trainer: Any) -> bool:
     """Whether Lightning may validate after this batch, which is not the epoch's last."""
     loop = trainer.fit_loop.epoch_loop
@@ -161,6 +168,12 @@ def _validates_next(trainer: Any) -> bool:
     # Without a number of epochs the interval counts batches across epochs.
     done = loop.batch_idx if epochs else loop.total_batch_idx
     return bool((done + 1) % batches == 0)
+
+
+def _tell(text: str) -> None:
+    """Past Python's streams, which may be in use; nobody may be listening."""
+    with contextlib.suppress(OSError):
+        os.write(2, text.encode())
 
 
 def _exit(code: int) -> NoReturn:

@@ -40,19 +40,17 @@ class RunningScores(Callback):
             "ended_early_at": _length_of(trainer) if _ended_early(trainer) else None,
         }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._loaded = state_dict
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        self._loaded = checkpoint["callbacks"].get(self.state_key, {})
+        row = dict(self._loaded.get("row", {}))
+        for logger in trainer.loggers if row else []:
+            logger.log_metrics({k: v for k, v in row.items() if k != "step"}, step=row["step"])
 
     def on_train_start(self, trainer: Any, pl_module: pl.LightningModule) -> None:
         state, self._loaded = self._loaded, {}
         if not state:
             return
-        progress = trainer.fit_loop.epoch_progress.current
-        progress.completed = progress.processed  # Lightning doesn't with --max_steps (PL#19617)
         trainer.should_stop |= state.get("ended_early_at") == _length_of(trainer)
-        row = dict(state["row"])
-        for logger in trainer.loggers if row else []:
-            logger.log_metrics({k: v for k, v in row.items() if k != "step"}, step=row["step"])
         if len(state["counts"]) == trainer.world_size:
             metrics = _train_metrics(pl_module)
             for name, counts in state["counts"][trainer.global_rank].items():

@@ -9,6 +9,8 @@ import pytest
 import torch
 from conftest import main
 
+from lit_opt.engine.callbacks import ChangeHyperparameters
+
 BASE = [
     "--name=x",
     "--resume",
@@ -34,6 +36,15 @@ class At(pl.Callback):
 
     def on_validation_batch_end(self, trainer, *args):
         self.on_train_batch_end(trainer, validates=True)
+
+
+class SmallerBatches(ChangeHyperparameters):
+    """Inside the second epoch, where there are two validations an epoch."""
+
+    def change(self, metrics, hparams):
+        self.memory["calls"] = self.memory.get("calls", 0) + 1
+        assert hparams["batch_size"] == (64 if self.memory["calls"] <= 3 else 32)
+        return {"batch_size": 32} if self.memory["calls"] == 3 else {}
 
 
 class BreakTest(pl.Callback):
@@ -81,6 +92,7 @@ STOPS_EARLY += ["--callbacks.patience=0"]
 ACCUMULATE = ["--accumulate_grad_batches=4"]
 HALF = ["--val_check_interval=0.5"]
 LIMIT = ["--limit_train_batches=8"]
+SMALLER = [*HALF, f"--callbacks+={__name__}.SmallerBatches"]
 SITUATIONS = [  # 21 batches an epoch
     ([], 30),
     (ACCUMULATE, 9),
@@ -88,10 +100,16 @@ SITUATIONS = [  # 21 batches an epoch
     (["--steps_per_execution=4"], 29),
     (["--ema=0.99"], 30),
     (["--mixup=0.2", "--erasing=0.5", "--flip=true"], 30),
+    (["--max_steps=30"], 21),  # the end of an epoch
+    (SMALLER, 35),  # in the epoch that goes on with the batch size at its start
+    (SMALLER, 60),
 ]
 MORE = [
     ([], 42),  # the last batch of an epoch
     (["--num_workers=2"], 30),
+    (SMALLER, 42),
+    (["--drop_last=true"], 30),
+    (["--steps_per_execution=4", "--max_steps=50"], 21),
     (LIMIT, 12),
     (["--max_steps=70"], 30),
     (["--max_steps=70"], 42),
@@ -125,8 +143,11 @@ def test_a_stopped_run_ends_like_the_uninterrupted_one(words, step, in_validatio
         assert found[key] == value, key
 
 
-def test_a_run_that_stopped_early_and_died_in_its_test_trains_no_further():
-    words = [*STOPS_EARLY, "--scheduler=null", "--lr=0.05", "--epochs=12"]
+EARLY = [*STOPS_EARLY, "--scheduler=null", "--lr=0.05", "--epochs=12"]
+
+
+@pytest.mark.parametrize("words", [EARLY, ["--max_steps=30"]], ids=["early stop", "max_steps"])
+def test_a_run_that_has_ended_and_died_in_its_test_trains_no_further(words):
     expected = uninterrupted(words)
     assert expected["epoch"] < 11
     BreakTest.broken = True
@@ -134,7 +155,8 @@ def test_a_run_that_stopped_early_and_died_in_its_test_trains_no_further():
     BreakTest.broken = False
     assert go(*words, f"--callbacks+={__name__}.BreakTest") == 0
     assert digest() == expected
-    assert go(*words, "--epochs=13") == 0  # another length is a reason to go on
+    more = ["--epochs=13"] if words is EARLY else ["--max_steps=50"]
+    assert go(*words, *more) == 0  # another length is a reason to go on
     assert digest()["epoch"] > expected["epoch"]
 
 
