@@ -13,9 +13,7 @@ from typing import Any
 from lit_opt.engine.lightning_private import object_arguments
 from lit_opt.engine.loading.augment import mix, random_crop, random_erase, random_flip
 from lit_opt.engine.loading.checks import check_augmentation, check_cut, check_hyperparameters
-from lit_opt.engine.loading.facts import Cut
 from lit_opt.engine.loading.loader import XY, Batches, Group, LazyLoader
-from lit_opt.engine.loading.normalize import Normalize
 from lit_opt.engine.loading.source_data import SourceData
 from lit_opt.engine.loading.split import split_indices
 from lit_opt.sources import Digits, Source
@@ -64,7 +62,7 @@ class ImageData(SourceData):
         steps_per_execution: int = 1,
         drop_last: bool = False,
     ) -> None:
-        super().__init__(dataset or Digits(), data_dir, num_workers)
+        super().__init__(dataset or Digits(), data_dir, num_workers, normalize)
         self.save_hyperparameters(ignore=object_arguments("dataset"))
         check_hyperparameters(self.hparams)
         self.batch_size = batch_size  # plain attributes, as callbacks may change them in a run
@@ -83,12 +81,10 @@ class ImageData(SourceData):
 
     def setup(self, stage: str) -> None:
         scores = stage in ("test", "predict")
-        if "train" not in self.splits and not (scores and self._knows_moments()):
+        if "train" not in self.splits and not (scores and self.knows_mean_std):
             self._cut_training_set(stage)
         if (scores or self.will_test) and "test" not in self.splits:
             self.splits["test"] = self.read("test")
-        if "train" not in self.splits:
-            self._normalize_like(self.splits["test"])
 
     def _cut_training_set(self, stage: str) -> None:
         """Validation samples are the training set's; which ones depends on `split_seed` alone."""
@@ -97,19 +93,8 @@ class ImageData(SourceData):
         fraction = 0.0 if own else hp.val_fraction
         train_rows, val_rows = split_indices(self.targets.strata(train.y), fraction, hp.split_seed)
         check_cut(fraction, len(train), len(val_rows))
-        pools = self.pool("train", train), self.pool("val", own) if own else None
-        parts = Batches(train.x, train.y, train_rows), own or Batches(train.x, train.y, val_rows)
-        cut = self.as_before(Cut(*pools, parts), stage)
-        self._normalize_like(cut.train)
-        self.put(cut, self.normalizer.moments if hp.normalize else None)
-
-    def _knows_moments(self) -> bool:
-        """Whether mean and std come from a checkpoint, so that a test needs no training set."""
-        return self.kept is not None and bool(self.kept.moments or not self.hp.normalize)
-
-    def _normalize_like(self, data: Batches) -> None:
-        moments = self.kept.moments if self.kept else None
-        self.normalizer = Normalize(data.x, data.rows, self.hp.normalize, moments)
+        val = own or Batches(train.x, train.y, val_rows)
+        self.put(train, own, (Batches(train.x, train.y, train_rows), val), stage)
 
     # ---- loaders ----
 

@@ -1,9 +1,14 @@
 """Every test works in an empty folder of its own, on one thread, without the environment's runs."""
 
 import csv
+import gc
+import io
 import json
+import shutil
 from collections.abc import Callable
+from contextlib import chdir, redirect_stdout
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +18,16 @@ import torch
 from jsonargparse import Namespace
 
 from lit_opt.engine import allowed_imports as imports
+from lit_opt.engine.cli import options
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.main import main as train_main
 from lit_opt.engine.cli.run import Run
 from train import program
 
 ROOT = Path(__file__).parent.parent
+MADE: dict[tuple[str, ...], Path] = {}  # where the runs of `trained` are, by their words
+options._constructor_takes = cache(options._constructor_takes)  # parses Lightning's sources
+gc.freeze()  # the garbage collector passes over what has been imported
 
 
 def main(words: list[str], **changed: Any) -> Run | None:
@@ -68,6 +77,22 @@ def run() -> Callable[..., Run]:
         return cli
 
     return run
+
+
+@pytest.fixture
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`trained("--epochs=1")`: the folder `runs/a` of such a run, trained once for all tests."""
+
+    def trained(*words: str, name: str = "a") -> Path:
+        words = (*words, f"--name={name}")
+        if words not in MADE:
+            folder = tmp_path_factory.mktemp("made")
+            with chdir(folder), redirect_stdout(io.StringIO()):
+                main([*words])
+            MADE[words] = folder / "runs" / name
+        return Path(shutil.copytree(MADE[words], Path("runs", name)))
+
+    return trained
 
 
 @pytest.fixture

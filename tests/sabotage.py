@@ -2,7 +2,6 @@
 
 import atexit
 import faulthandler
-import hashlib
 import os
 import runpy
 import signal
@@ -59,16 +58,6 @@ Hold.on_validation_batch_end = _hook("{stage} {t.global_step}")
 Hold.on_train_end = _hook("end")
 Hold.on_fit_end = _hook("fit end")
 Hold.on_test_batch_end = _hook("test")
-
-
-class Rows(pl.Callback):
-    """Appends a line for every sample of a training batch: epoch, batch, a digest of x."""
-
-    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
-        with Path("rows").open("a") as file:
-            for x in batch[0]:
-                name = hashlib.sha256(x.numpy().tobytes()).hexdigest()
-                file.write(f"{trainer.current_epoch} {batch_idx} {name}\n")
 
 
 class Run:

@@ -99,14 +99,6 @@ def test_split_ignores_the_training_seed_and_order_follows_it(memory, monkeypatc
     assert torch.equal(*(x.flatten(1).double().sum(1).sort().values for x in train))
 
 
-def test_own_validation_split_is_used(memory):
-    memory.splits["val"] = images(7, seed=2)
-    dm = prepared("validate", memory, val_fraction=0.0)
-    assert dm.has_validation
-    assert torch.equal(rows(dm.val_dataloader())[0], memory.splits["val"][0])
-    assert len(dm.train_dataloader().dataset) == 50
-
-
 @pytest.mark.parametrize("source", [Diabetes(), Memory(train=images(50))], ids=["table", "images"])
 def test_normalised_training_split_has_mean_0_std_1(source):
     dm = prepared("fit", source)
@@ -173,14 +165,6 @@ def test_shares_of_ranks(memory):
         assert tuple(len(loader.sampler) for loader in loaders) == sizes
 
 
-def test_batch_size_may_change_between_epochs(memory):
-    dm = prepared("fit", memory, batch_size=10, val_fraction=0.0)
-    assert not dm.has_validation
-    assert len(dm.train_dataloader()) == 5
-    dm.batch_size = 25
-    assert len(dm.train_dataloader()) == 2
-
-
 def test_files_are_fetched_once_and_read_once(memory):
     calls = []
     memory.download = lambda data_dir: calls.append("download")
@@ -195,13 +179,6 @@ def test_files_are_fetched_once_and_read_once(memory):
     assert dm.about() == "Memory, 45 training and 5 validation samples"
 
 
-def test_a_source_that_is_an_object_is_no_hyperparameter(memory):
-    hparams = ImageData(memory, batch_size=7).hparams
-    assert hparams["batch_size"] == 7
-    assert "dataset" not in hparams
-    assert all(isinstance(value, str | int | float | bool) for value in hparams.values())
-
-
 def test_under_the_cli(tmp_path, monkeypatch):
     monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     words = "--data.dataset ImageFolder --data.dataset.image_size 64"
@@ -211,7 +188,8 @@ def test_under_the_cli(tmp_path, monkeypatch):
     assert cli.datamodule.in_shape == (3, 64, 64)
     dataset = cli.datamodule.hparams["dataset"]
     assert dataset["class_path"].endswith(".ImageFolder")
-    assert dict(dataset["init_args"]) == {"image_size": 64, "channels": 3, "cache": True}
+    given = {"image_size": 64, "channels": 3, "cache": True}
+    assert dict(dataset["init_args"]) == {**given, "background": "white", "skip_broken": False}
     torch.save(dict(cli.datamodule.hparams), tmp_path / "hparams.pt")
     torch.load(tmp_path / "hparams.pt", weights_only=True)
 

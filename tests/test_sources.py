@@ -14,8 +14,6 @@ from lit_opt.datamodule import ImageData
 from lit_opt.engine.errors import UserError
 from lit_opt.sources import EMNIST, Source
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
-
 
 @pytest.fixture
 def offline(monkeypatch):
@@ -126,12 +124,14 @@ def test_missing_files_offline(name, tmp_path, offline):
         assert len(str(error.value).splitlines()) <= 4
 
 
-def test_a_truncated_file(tmp_path, offline):
+def test_a_truncated_file_and_a_source_without_load(tmp_path, offline):
     write_mnist(tmp_path / "MNIST/raw")
     file = tmp_path / "MNIST/raw/train-images-idx3-ubyte"
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(UserError, match=r"MNIST isn't complete in .* \(shape .* is invalid"):
         data.MNIST().load(tmp_path, "train")
+    with pytest.raises(NotImplementedError, match=r"must override load\(\)"):
+        Source().load(tmp_path, "train")
 
 
 def test_shape_and_classes_are_known_before_any_file(tmp_path, offline):
@@ -146,19 +146,3 @@ def test_shape_and_classes_are_known_before_any_file(tmp_path, offline):
     for name, expected in known.items():
         dm = ImageData(getattr(data, name)(), data_dir=str(tmp_path / "none"))
         assert (dm.in_shape, dm.num_classes) == expected, name
-
-
-def test_a_source_without_load_says_so():
-    with pytest.raises(NotImplementedError, match=r"must override load\(\)"):
-        Source().load(Path(), "train")
-
-
-@pytest.mark.skipif(not (SHARED / "FashionMNIST").is_dir(), reason="needs ../shared/data")
-def test_real_fashion_mnist(offline):
-    dm = ImageData(data.FashionMNIST(), data_dir=str(SHARED))
-    dm.prepare_data()
-    dm.setup("fit")
-    assert [len(split) for split in dm.splits.values()] == [54_000, 6_000]
-    x, _ = dm.on_after_batch_transfer(next(iter(dm.train_dataloader())), 0)
-    assert x.shape == (64, 1, 28, 28)
-    assert abs(x.mean()) < 0.2

@@ -37,13 +37,16 @@ class DataInterface:
     has_validation = True
     will_test = False
 
-    def implied_options(self, model: dict[str, Any]) -> dict[str, Any]:
+    def implied_options(self, model: Any) -> dict[str, Any]:
         """Options of the model that the data implies, weaker than all that is given.
 
         Args:
-            model: The options of the model as they are given, nested.
+            model: The options of the model as they are given, a nested mapping.
         """
         return {}
+
+    def keep(self, facts: Any, continues: bool, needs: str) -> None:
+        """Told what a checkpoint says of its data: see `lit_opt/engine/loading/facts.py`."""
 
     def about(self) -> str:
         """What the first line of a fit says of the data."""

@@ -151,13 +151,11 @@ def test_a_trainer_can_be_told_to_be_testing(quiet_trainer):
         assert not trainer.training
     assert trainer.training
 
-
-def test_a_trainer_that_can_not_be_told_stays_as_it_is():
     class ReadOnly:
         testing = property(lambda self: False)
         training = property(lambda self: True)
 
-    with stage_of_test(ReadOnly()):
+    with stage_of_test(ReadOnly()):  # it can't be told, and stays as it is
         pass
 
 

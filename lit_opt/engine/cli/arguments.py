@@ -44,7 +44,7 @@ def expand_flags(argv: list[str], options: Options) -> list[str]:
     ranked = []
     for flag, value in _pairs(argv):
         name = options.full(flag.rstrip("+"))
-        if name.startswith(METRICS) and value is not None:
+        if METRICS in options.specs and name.startswith(METRICS) and value is not None:
             ranked += _flags_of_metrics(name, flag.endswith("+"), _parse(flag, value))
             continue
         if name == "config" and value is not None:
@@ -53,9 +53,9 @@ def expand_flags(argv: list[str], options: Options) -> list[str]:
             ranked.append((0, f"--config={dump(content)}"))
             ranked += [(0, f"--{METRICS}.{key}={dump(spec)}") for key, spec in added.items()]
             continue
-        elif value is not None and name in {*options.homes, *SPECS}:
+        elif value is not None and name in {*options.homes, *options.specs}:
             value = dump(expand_value(name, _parse(flag, value), options))
-        first = (name in options.homes and name != "trainer.callbacks") or name in SPECS
+        first = (name in options.homes and name != "trainer.callbacks") or name in options.specs
         rank = 0 if name == "config" else 1 if first else 2
         name += "+" * flag.endswith("+")
         ranked.append((rank, f"--{name}" if value is None else f"--{name}={value}"))
@@ -148,9 +148,9 @@ def _without_class(value: Any) -> Any:
 
 def expand_value(name: str, value: Any, options: Options) -> Any:
     value = moved(value)
-    if name in SPECS:
+    if name in SPECS & options.specs:
         return expand_spec(value)
-    if name.rstrip("+") == METRICS:
+    if name.rstrip("+") == METRICS and METRICS in options.specs:
         return expand_metrics(value)
     return expand_class(name, value, options) if name in options.homes else value
 

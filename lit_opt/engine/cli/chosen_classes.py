@@ -67,7 +67,7 @@ def _flagged(words: list[str]) -> tuple[dict[str, str], list[str]]:
 def _configs(words: list[str]) -> Iterator[Path]:
     """The files that a command takes its options from, the weakest first."""
     given: dict[str, list[str]] = {}
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in zip(words, [*words[1:], ""], strict=False):
         flag, equals, value = word.partition("=")
         given.setdefault(flag, []).append(value if equals else after)
     for checkpoint in given.get("--ckpt_path", [])[-1:]:

@@ -1,6 +1,7 @@
 """Words to a configuration: default < data < checkpoint < configs in their order < flags."""
 
 import importlib
+import inspect
 import re
 from importlib.util import find_spec
 from itertools import pairwise
@@ -16,7 +17,15 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from lit_opt.engine.allowed_imports import limit_imports
-from lit_opt.engine.cli.arguments import dump, expand_flags, expand_mapping, join_arguments
+from lit_opt.engine.cli.arguments import (
+    METRICS,
+    SPECS,
+    dump,
+    expand_flags,
+    expand_mapping,
+    join_arguments,
+)
+from lit_opt.engine.cli.config_layers import leave_defaults, written
 from lit_opt.engine.cli.messages import argument_of, short_error
 from lit_opt.engine.cli.named_objects import check_named_objects
 from lit_opt.engine.cli.options import Options, split_command
@@ -57,36 +66,58 @@ class CommandLine:
         self.model_class, self.data_class = map(_imported, (program.model, program.data))
         if program.chosen == {"model"} and _has_loaders(self.model_class):
             self.data_class = None  # the program's is for its own model
-        self.chosen = program.chosen
         limit_imports()
         self.parser = _parser(self.command, self.model_class, self.data_class)
         self.options = _options(self.parser, self.model_class, self.data_class)
-        self._set_defaults(dict(program.defaults))
+        self._set_defaults(dict(program.defaults), strict=not program.chosen)
         self.flags = expand_flags(given, self.options)
         self.label = _run_label(words)
+        self.chosen = {
+            group: cls
+            for group, cls in (("model", self.model_class), ("data", self.data_class))
+            if group in program.chosen and cls
+        }
         # Without a command, the best checkpoint is validated and tested after the fit.
         self.layers: list[dict[str, Any]] = [{"test": True}] if given is words else []
 
-    def _set_defaults(self, defaults: dict[str, Any]) -> None:
-        if self.chosen:  # the program's are those of its own classes
+    def _set_defaults(self, defaults: dict[str, Any], strict: bool) -> None:
+        if not strict:  # they are those of other classes
             defaults = {key: v for key, v in defaults.items() if self.options.is_known(key)}
         for group, values in expand_mapping(defaults, self.options).items():
             self.parser.set_defaults({f"{group}.{key}": value for key, value in values.items()})
 
     def parse(self, last: bool = False) -> Namespace:
-        """The configuration; `last` says that no layer is to come, so that it may be printed.
+        """The configuration that the layers and the flags give.
 
-        Arguments of the loss are left to the last: the data may imply which loss it is.
+        Arguments of the loss are left to the last layer: the data may imply which loss it is.
         """
-        flags = [flag for flag in self.flags if last or not flag.startswith((PRINT, LOSS))]
-        config = self._parse(flags)
-        if "metrics" in config.model:
+        later = (PRINT,) if last else (PRINT, LOSS)
+        config = self._parse([flag for flag in self.flags if not flag.startswith(later)])
+        leave_defaults(config)
+        if METRICS in self.options.specs:
             config.model.metrics = join_arguments(config.model.metrics)
         seed = config.seed_everything
         if not isinstance(seed, bool) and not 0 <= seed < 2**32:
             raise UserError(f"--seed {seed}: expected a number from 0 to {2**32 - 1}")
         check_named_objects(config.as_dict())
         return config
+
+    def parse_without_layers(self) -> Namespace:
+        """What decides which run or checkpoint it is about, whose options are layers under these.
+
+        An argument of an object that only those options name, such as a callback, may wait.
+        """
+        try:
+            return self.parse()
+        except UserError:
+            if not any(flag.startswith(("--resume", "--ckpt_path")) for flag in self.flags):
+                raise
+        whole = self.flags
+        try:
+            self.flags = [flag for flag in whole if flag.partition("=")[0].count(".") < 2]
+            return self.parse()
+        finally:
+            self.flags = whole
 
     def _parse(self, flags: list[str]) -> Namespace:
         configs = [f"--config={dump(layer)}" for layer in self.layers]
@@ -125,10 +156,23 @@ class CommandLine:
             )
         return name
 
-    def dump(self, config: Namespace) -> str:
+    def label_of(self, config: Namespace) -> str:
+        """What an unnamed run is called: after its config, its data set or its model."""
+        dataset = config.get("data", {}).get("dataset", {}).get("class_path")
+        named: str = dataset or self.model_class.__name__
+        return self.label or named.rpartition(".")[2].lower()
+
+    def dump(self, config: Namespace, **options: bool) -> str:
         """The configuration as YAML."""
-        text: str = self.parser.dump(config, skip_none=False, skip_validation=True)
-        return text
+        text = self.parser.dump(config, skip_none=False, skip_validation=True, **options)
+        return written(text, config.as_dict())
+
+    def print_if_asked(self, config: Namespace) -> None:
+        """Prints it and exits, where a word is `--print_config`; =skip_default leaves those out."""
+        words = [flag for flag in self.flags if flag.startswith(PRINT)]
+        if words:
+            print(self.dump(config, skip_default="skip_default" in words[-1]), end="")
+            raise SystemExit(0)
 
 
 def _imported(cls: type | str | None) -> Any:
@@ -172,6 +216,8 @@ def _parser(command: str, model_class: type, data_class: type | None) -> Parser:
     )
     if command == "fit":
         _add_options_of_fit(parser)
+        if "monitor" not in inspect.signature(model_class).parameters:
+            _add_monitor(parser)
     parser.add_lightning_class_args(Trainer, "trainer")
     parser.set_defaults({"trainer.enable_model_summary": False})
     parser.add_lightning_class_args(model_class, "model")
@@ -194,11 +240,31 @@ def _add_options_of_fit(parser: Parser) -> None:
         help="Go on with the run --name, or the one saved last, from its newest checkpoint "
         "and with its options; a --name that is not there yet is started.",
     )
+    parser.add_argument(
+        "--save_every",
+        type=int | str | None,
+        help="Steps, such as 1000, or a time, 90s, 10m or 1h, after which last.ckpt is written "
+        "inside an epoch, too.",
+    )
 
 
 def _has_loaders(model_class: type) -> bool:
     has: bool = is_overridden("train_dataloader", model_class, LightningModule)
     return has
+
+
+def _add_monitor(parser: Parser) -> None:
+    parser.add_argument(
+        "--monitor",
+        type=str | None,
+        help="Validation metric that selects the best checkpoint. Default: val/loss, val_loss or "
+        "the like, whatever the module logs.",
+    )
+    parser.add_argument(
+        "--monitor_mode",
+        type=Literal["min", "max"] | None,
+        help="Whether a small or a large one is better. Default: as its name tells.",
+    )
 
 
 def _options(parser: Parser, model_class: type, data_class: type | None) -> Options:
@@ -212,7 +278,9 @@ def _options(parser: Parser, model_class: type, data_class: type | None) -> Opti
     }
     names = {".".join(key.split(".")[:2]) for key in keys}
     homes = {name: modules for name, modules in homes.items() if name in names}
-    return Options({*names, "trainer", "model", "data", "help", "print_config"}, homes)
+    specs = {*SPECS, METRICS} if hasattr(model_class, "optimizers_for") else set()
+    groups = {"trainer", "model", "data", "help", "print_config"}
+    return Options({*names, *groups}, homes, specs)
 
 
 def _beside(cls: type | None, name: str) -> list[str]:
@@ -241,6 +309,8 @@ def _run_label(words: list[str]) -> str | None:
 
 def _taken_by(owner: Any) -> str:
     """`MLP takes in_shape, num_classes`, of the last one where there are several."""
-    spec = owner[-1] if isinstance(owner, list) else owner
+    spec = owner[-1] if isinstance(owner, list) and owner else owner
+    if not spec:
+        return "name the class that takes it first"
     taken = ", ".join(spec.get("init_args", Namespace()).keys()) or "no arguments"
     return f"{spec.class_path.rpartition('.')[2]} takes {taken}"

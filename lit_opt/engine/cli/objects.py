@@ -2,21 +2,18 @@
 
 import os
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.messages import refused_object
 from lit_opt.engine.errors import UserError
-from lit_opt.engine.optim.plan import Plan
-from lit_opt.engine.tasks.metrics import Scores
-from lit_opt.engine.tasks.net_check import check_loss, check_net, check_takes
+from lit_opt.engine.interface import data_of, model_of
 
 # Smaller ones end in an error of arithmetic after the first steps, or do something else in silence.
 LEAST = {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "val_check_interval": 1e-9}
@@ -62,16 +59,37 @@ class Objects(LightningCLI):
             built = self.parser.instantiate_classes(self.config)
         except (ValueError, TypeError) as error:
             raise UserError(refused_object(str(error))) from error
-        self.model, self.datamodule, self.trainer_arguments = built.model, built.data, built.trainer
+        self.model, self.datamodule = built.model, built.get("data")
+        self.trainer_arguments = built.trainer
+        data_of(self.datamodule).will_test = bool(self.config.get("test"))
+        for part, group in ((self.model, "model"), (self.datamodule, "data")):
+            given = self.config.get(group)
+            if part is not None and given and not part.hparams:  # its class doesn't save them
+                part.save_hyperparameters(given.as_dict())
 
     @property
-    def validates(self) -> bool:
-        """Whether a fit is validated."""
-        return self.trainer_arguments.limit_val_batches != 0 and self.datamodule.has_validation
+    def scored(self) -> tuple[bool, bool]:
+        """Whether a fit is validated, and whether there is a test for its end."""
+        validates = _has_loop(self, "validation_step", "val_dataloader")
+        if self.trainer_arguments.limit_val_batches == 0:
+            validates = False
+        validates = validates and data_of(self.datamodule).has_validation
+        return validates, _has_loop(self, "test_step", "test_dataloader")
+
+
+def _has_loop(built: Objects, step: str, loader: str) -> bool:
+    owners = [part for part in (built.model, built.datamodule) if part is not None]
+    has_loader = any(is_overridden(loader, owner) for owner in owners)
+    return has_loader and is_overridden(step, built.model)
 
 
 def build_data(line: CommandLine, config: Namespace) -> Any:
-    """The data module alone, to ask what the net must fit before the net is built."""
+    """The data module alone, to ask what the net must fit before the net is built.
+
+    None if its class has nothing to say of that.
+    """
+    if not hasattr(line.data_class, "implied_options"):
+        return None
     parser = LightningArgumentParser(exit_on_error=False)
     parser.add_lightning_class_args(line.data_class, "data")
     return parser.instantiate_classes(parser.parse_object({"data": config.data})).data
@@ -101,36 +119,18 @@ def check_accelerator(accelerator: Any) -> None:
         raise UserError("there is no GPU that torch can use here; set --accelerator auto or cpu")
 
 
-def check_targets(model: Any, data: Any) -> None:
-    """Raises `UserError` if net, loss or metrics are not for what the data's targets are."""
-    (x, y), num = data.example(), data.num_classes
-    loss = model.loss.loss
-    check_loss(loss, data.targets, num)
-    outputs = check_net(model.net, x, data.targets.shape_of_outputs(num, y.shape[1:]), num)
-    model.loss.follow(data.targets)
-    check_takes(f"--loss {getattr(loss, '__name__', type(loss).__name__)}", model.loss, outputs, y)
-    for name, metric in model.val_scores.clone().items(keep_base=True, copy_state=False):
-        one = Scores({name: metric}, prefix="")
-        one.follow(data.targets, None)
-        update = partial(one.update, loss=outputs.sum())
-        check_takes(f"--metrics: {name}, {type(metric).__name__},", update, outputs, y)
-
-
 def check_objects(built: Objects, config: Namespace, checkpoint: Mapping[str, Any]) -> None:
     """Raises `UserError` for what can't go together, before anything is written."""
     model, data = built.model, built.datamodule
     check_accelerator(config.trainer.accelerator)
-    check_targets(model, data)
+    model_of(model).check(data)
     for flag, least in LEAST.items():
         value = config.trainer[flag]
         if isinstance(value, int | float) and value < least:
             raise UserError(f"--{flag} is {value}; expected at least {least}")
-    for flag, count in (("devices", config.trainer.devices), ("num_workers", data.num_workers)):
+    workers = getattr(data, "num_workers", 0)
+    for flag, count in (("devices", config.trainer.devices), ("num_workers", workers)):
         if str(count).isdigit() and int(count) > PER_CORE * (os.cpu_count() or 1):
             raise UserError(f"--{flag} {count} are too many processes for {os.cpu_count()} cores")
-    _, schedulers = model.optimizers_for(Plan(total_steps=1000, max_epochs=10))
-    plateau = any(isinstance(s["scheduler"], ReduceLROnPlateau) for s in schedulers)
-    if plateau and not data.has_validation:
-        raise UserError("ReduceLROnPlateau needs a validation; set --val_fraction above 0")
     if checkpoint:
         check_weights(model, checkpoint["state_dict"])

@@ -13,7 +13,9 @@ SYNONYMS = {"epochs": "max_epochs", "seed": "seed_everything", "c": "config", "h
 # What every command has beside the arguments of the trainer, the model and the data.
 EVERYWHERE = {"config", "help", "print_config", "seed_everything", "name", "ckpt_path"}
 EVERYWHERE |= {"ema", "compile"}
-OF_FIT = {"test", "no_test", "resume"}
+OF_FIT = {"test", "no_test", "resume", "save_every"}
+# What a fit of a module has that doesn't say itself which checkpoint is the best.
+OF_OTHER_MODULES = {"monitor", "monitor_mode"}
 
 
 class Options:
@@ -22,13 +24,18 @@ class Options:
     Args:
         names: Full names, such as `trainer.accelerator`.
         homes: For options whose value may be the bare name of a class: the modules that have it.
+        specs: Options of `LitModule` that are given as {"name": …, argument: …}.
     """
 
     def __init__(
-        self, names: Iterable[str], homes: Mapping[str, Sequence[str]] | None = None
+        self,
+        names: Iterable[str],
+        homes: Mapping[str, Sequence[str]] | None = None,
+        specs: Iterable[str] = (),
     ) -> None:
         self.names = {name for name in names if name}
         self.homes = homes or {}
+        self.specs = set(specs)
         self.groups = sorted({name.split(".")[0] for name in self.names if "." in name})
 
     def full(self, flag: str) -> str:
@@ -113,6 +120,8 @@ def options_in_the_sources(command: str, model: str, data: str) -> Options | Non
         if taken is None:
             return None
         names |= {group, *(f"{group}.{argument}" for argument in taken)}
+    if "model.monitor" not in names:
+        names |= OF_OTHER_MODULES
     return Options(names)
 
 

@@ -20,14 +20,16 @@ from lit_opt.engine.callbacks.batch_of_one import NoBatchOfOne
 from lit_opt.engine.callbacks.steps_per_execution import StepsPerExecution
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.objects import Objects
+from lit_opt.engine.interface import model_of
 from lit_opt.engine.lightning_private import hide_idle_hooks, resume_steps_like_epochs
-from lit_opt.engine.runs.checkpoint_file import LAST, checkpoints, use_safe_io
-from lit_opt.engine.runs.resume.changed_hyperparameters import ChangedHyperparameters
+from lit_opt.engine.runs.checkpoint_file import FIRST_LOSS, LAST, checkpoints, use_safe_io
+from lit_opt.engine.runs.resume.changed_hyperparameters import FINDERS, ChangedHyperparameters
+from lit_opt.engine.runs.resume.replay_training import ReplayTraining
+from lit_opt.engine.runs.resume.save_every import SaveEvery
 from lit_opt.engine.runs.resume.signals import StopOnSignal, plugins_of
 from lit_opt.engine.runs.resume.training_state import PlateauBeforeCheckpoint, RunningScores
 from lit_opt.engine.runs.score_tables import ScoreTables
 from lit_opt.engine.runs.scores import CSVCurves, tensorboard
-from lit_opt.engine.tasks.metrics import better_direction
 from lit_opt.engine.tasks.short_step import NoProfiler
 
 
@@ -55,11 +57,16 @@ def own_callbacks(
     if command == "predict" and run:
         callbacks.append(WritePredictions(run))
     if command == "fit":
-        callbacks += [ChangedHyperparameters(), StepLog(), RunningScores()]
-        callbacks += [PlateauBeforeCheckpoint(), NoBatchOfOne()]
+        callbacks += [StepLog(), RunningScores(), PlateauBeforeCheckpoint()]
+        callbacks += [NoBatchOfOne(), ReplayTraining()]
         if not _has(users, StopAtNonFinite):
             callbacks.append(StopAtNonFinite())
     return callbacks
+
+
+def _saving_inside(config: Namespace, folder: Path | None) -> list[Callback]:
+    every = config.get("save_every")
+    return [SaveEvery(every, folder / "checkpoints" / LAST)] if folder and every else []
 
 
 def _has(parts: Sequence[Any], kind: type) -> bool:
@@ -80,18 +87,20 @@ def own_loggers(command: str, given: Namespace, run: Path | None, resumed_step: 
 
 
 def checkpoints_of(
-    line: CommandLine, built: Objects, folder: Path | None, stop: StopOnSignal
+    line: CommandLine, built: Objects, config: Namespace, folder: Path | None, stop: StopOnSignal
 ) -> list[ModelCheckpoint]:
     """The callbacks that write best.ckpt and last.ckpt; `stop` is told where the last one is."""
-    given, model = built.trainer_arguments, built.model
+    given = built.trainer_arguments
     if line.command != "fit" or folder is None:
         return []
     if given.barebones or given.enable_checkpointing is False:
         return []
     stop.path = folder / "checkpoints" / LAST
-    monitor = model.hparams["monitor"] if built.validates else None
-    mode = better_direction(model.val_scores, model.hparams["monitor"])
-    return checkpoints(folder / "checkpoints", monitor, mode)
+    if not built.scored[0]:
+        return checkpoints(folder / "checkpoints")
+    monitor, mode = model_of(built.model).best_by()
+    monitor, mode = monitor or config.get("monitor"), mode or config.get("monitor_mode")
+    return checkpoints(folder / "checkpoints", monitor or FIRST_LOSS, mode)
 
 
 def trainer_of(
@@ -106,13 +115,18 @@ def trainer_of(
 
     `checkpoint` is that of the start; its step is where the curves of a resumed run go on.
     """
-    given, data = built.trainer_arguments, built.datamodule
-    groups = data.hparams.get("steps_per_execution", 1) > 1
+    given = built.trainer_arguments
+    groups = getattr(built.datamodule, "hparams", {}).get("steps_per_execution", 1) > 1
+    first: list[Callback] = [StepsPerExecution()] if groups else []
     plugins = plugins_of(given.plugins, given.strategy)
     users = given.callbacks or []
     if line.command != "fit":  # where Lightning would add one that writes checkpoints
         users = [callback for callback in users if not isinstance(callback, Checkpoint)]
         given.enable_checkpointing = False
+    elif not given.barebones:
+        first.insert(0, ChangedHyperparameters())
+    if line.command == "fit" and checkpoint:  # they are in the checkpoint's hyperparameters
+        users = [callback for callback in users if not isinstance(callback, FINDERS)]
     resumes = line.command == "fit" and config.resume
     resumed_step: int | None = checkpoint.get("global_step") if resumes else None
     for callback in users:
@@ -121,10 +135,12 @@ def trainer_of(
     arguments = {
         **given,
         "callbacks": [
-            *([StepsPerExecution()] if groups else []),
+            *first,
             *users,
             *own_callbacks(line.command, given, folder, config.ema),
-            *callbacks,
+            *callbacks[:-1],
+            *_saving_inside(config, folder),
+            callbacks[-1],
         ],
         "logger": own_loggers(line.command, given, folder, resumed_step),
         "plugins": plugins,

@@ -15,7 +15,6 @@ from lit_opt.engine.callbacks.stage import StageAtException
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.config_layers import (
     checkpoint_layer,
-    data_layer,
     load_point,
     of_the_experiment,
     run_layer,
@@ -26,13 +25,15 @@ from lit_opt.engine.cli.objects import Objects, build_data, check_objects
 from lit_opt.engine.cli.parts_of_trainer import checkpoints_of, trainer_of
 from lit_opt.engine.cli.program import Program
 from lit_opt.engine.errors import RunError, Stopped, UserError
+from lit_opt.engine.interface import data_of, model_of
 from lit_opt.engine.loading.facts import facts_in
 from lit_opt.engine.runs.atomic_file import write_text
 from lit_opt.engine.runs.checkpoint_file import LAST, newest_valid
 from lit_opt.engine.runs.environment import record_start
 from lit_opt.engine.runs.folder import folder_of, is_finished, locked, mark_finished, probe, run_of
-from lit_opt.engine.runs.resume.changed_hyperparameters import changes
+from lit_opt.engine.runs.resume.changed_hyperparameters import FINDERS, changes
 from lit_opt.engine.runs.resume.signals import StopOnSignal
+from lit_opt.engine.runs.resume.training_state import early_end
 from lit_opt.engine.runs.scores import check_losses, error_line, of_the_user, save_scores
 
 
@@ -40,8 +41,9 @@ from lit_opt.engine.runs.scores import check_losses, error_line, of_the_user, sa
 class Run:
     """What a command built and reached.
 
-    `folder` is None for a fast_dev_run; `kept` are the callbacks that write best.ckpt, if there is
-    a validation, and last.ckpt; `scores` are those of the final validation and test, by name.
+    `folder` is None for a fast_dev_run; `datamodule` where the model has the loaders; `kept` are
+    the callbacks that write best.ckpt, if there is a validation, and last.ckpt; `scores` are those
+    of the final validation and test, by name, if the model has them.
     """
 
     folder: Path | None
@@ -50,6 +52,7 @@ class Run:
     datamodule: Any
     kept: list[ModelCheckpoint]
     validates: bool
+    tests: bool
     scores: dict[str, float] = field(default_factory=dict)
 
 
@@ -58,29 +61,29 @@ def run(program: Program, words: list[str]) -> Run:
     line = CommandLine(program, words)
     with ExitStack() as held:
         # From words to a configuration.
-        config = line.parse()
+        config = line.parse_without_layers()
         folder = _folder(line, config, held)
         point, checkpoint = _start_point(line, config, folder)
         config = line.parse()
         peeked = build_data(line, config)
         _keep_facts(line.command, peeked, checkpoint, point, folder)
-        implied = data_layer(peeked, config.model.net)
-        line.layers.insert(0, implied)
+        implied = data_of(peeked).implied_options(config.model)
+        line.layers.insert(0, {"model": implied})
         config = line.parse(last=True)
+        line.print_if_asked(of_the_experiment(config, implied, line.chosen))
         if folder and line.command == "fit" and config.resume:
             _leave_if_finished(folder, config)
 
         # From the configuration to objects.
-        built = Objects(line, with_metrics(config, peeked))
-        built.datamodule.share(peeked)
+        built = Objects(line, with_metrics(config, line.options, peeked))
+        data_of(built.datamodule).share(peeked)
         check_objects(built, config, checkpoint)
         stage, stop = StageAtException(), StopOnSignal()
-        kept = checkpoints_of(line, built, folder, stop)
+        kept = checkpoints_of(line, built, config, folder, stop)
         trainer = trainer_of(line, built, config, folder, [stage, *kept, stop], checkpoint)
         checkpoint.clear()  # its file can be replaced now
-        this = Run(folder, trainer, built.model, built.datamodule, kept, built.validates)
+        this = Run(folder, trainer, built.model, built.datamodule, kept, *built.scored)
         held.enter_context(_full_memory_told(this, stage))
-
         # What the command does with them.
         if line.command == "fit":
             with _recorded(line, this, config, implied):
@@ -112,8 +115,7 @@ def _folder(line: CommandLine, config: Namespace, held: ExitStack) -> Path | Non
     if config.trainer.fast_dev_run:
         return None
     root = Path(config.trainer.default_root_dir or ".")
-    label = line.label or config.data.dataset.class_path.rpartition(".")[2].lower()
-    folder = folder_of(root, label, name, config.resume)
+    folder = folder_of(root, line.label_of(config), name, config.resume)
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         held.enter_context(locked(folder))
     return folder
@@ -146,7 +148,7 @@ def _keep_facts(
     if facts := facts_in(checkpoint):
         own = bool(folder and point and point.resolve().is_relative_to(folder.resolve()))
         needs = "test" if command in ("test", "predict") else "train"
-        data.keep(facts, continues=own or command != "fit", needs=needs)
+        data_of(data).keep(facts, continues=own or command != "fit", needs=needs)
 
 
 def _leave_if_finished(folder: Path, config: Namespace) -> None:
@@ -176,15 +178,15 @@ def _recorded(
 ) -> Iterator[None]:
     """Writes config.yaml and environment.json; a fit that is refused leaves the old config."""
     if mode := config.compile:  # in place: the checkpoint's keys stay the same
-        this.model.net.compile(mode="default" if mode is True else mode)
-    this.datamodule.will_test = bool(config.test)
+        net = model_of(this.model).net or this.model
+        net.compile(mode="default" if mode is True else mode)
     if this.folder is None or not this.trainer.is_global_zero:
         yield
         return
     probe(this.folder, sum(p.nbytes for p in this.model.parameters()) if this.kept else 0)
     path = this.folder / "config.yaml"
     before = path.read_bytes() if path.is_file() else None
-    text = line.dump(of_the_experiment(config, implied))
+    text = line.dump(of_the_experiment(config, implied, line.chosen))
     write_text(path, f"# python train.py --config {path}\n{text}")
     record_start(this.folder, this.trainer, config.seed_everything)
     try:
@@ -206,13 +208,16 @@ def _tell_continuation(line: CommandLine, this: Run, config: Namespace) -> None:
 
 def _score_best(this: Run) -> None:
     """Validates and tests the best checkpoint, or the last weights where nothing is validated."""
-    this.trainer.loggers = of_the_user(this.trainer.loggers)  # our curves stay those of the fit
+    trainer: Any = this.trainer
+    trainer.loggers = of_the_user(trainer.loggers)  # our curves stay those of the fit
+    trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, FINDERS)]
     best = this.kept[0].best_model_path or None if this.kept else None
     if best is None and this.folder and this.validates:
         this.trainer.print("no finite validation within the run: the last weights are scored")
     if this.validates:
         _score(this, "validate", best)
-    _score(this, "test", best)
+    if this.tests:
+        _score(this, "test", best)
     if this.folder and this.trainer.is_global_zero:
         save_scores(this.folder / "metrics.json", this.scores)
     check_losses(this.scores)
@@ -239,6 +244,8 @@ def _predict(this: Run, point: Path | None) -> None:
 
 
 def _finish(this: Run, config: Namespace) -> None:
+    if why := early_end(this.trainer):
+        this.trainer.print(why)
     if this.folder:
         if this.trainer.is_global_zero:
             mark_finished(this.folder, config.trainer)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import math
 import os
-import shutil
 import warnings
 from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
@@ -21,46 +21,59 @@ from torch import Tensor
 from lit_opt.engine.errors import UserError
 
 Row = NDArray[np.uint8]
-Rows = Generator[Row, None, None]
+# Rows of one shape, in order; a string says why there is none at that place.
+Rows = Generator[Row | str, None, None]
+Found = tuple[Tensor, dict[int, str]]
 
 
 def cached(
     folders: Sequence[Path], name: str, key: str, length: int, rows: Callable[[], Rows]
-) -> Tensor | None:
-    """uint8 (length, *row.shape) in `folder/name-key.npy`: the first found, or built from `rows()`.
+) -> Found | None:
+    """uint8 (N, *row.shape) in `folder/name-key.npy`: the first found, or built from `rows()`.
 
-    Built in the first folder that can be written; None if there is none. Read-only: a write to the
-    tensor kills the process. Safe when processes build at once, are killed, or the disk is full.
+    With it, by place, why rows are missing: N is `length` without them. Built in the first folder
+    that can be written; None if there is none. Read-only: a write to the tensor kills the process.
+    Safe when processes build at once, are killed, or the disk is full.
     """
     file = f"{name}-{key}.npy"
     for folder in folders:
-        if (x := _mapped(folder / file, length)) is not None:
-            return x
+        if (found := _mapped(folder / file, length)) is not None:
+            return found
     for folder in folders:
         if (lock := _lock_folder(folder)) is None:
             continue
         with lock:
             # Perhaps the process that was waited for has built it.
-            if (x := _mapped(folder / file, length)) is None:
+            if (found := _mapped(folder / file, length)) is None:
                 _build(folder / file, length, rows())
                 _remove(path for path in folder.glob(f"{name}-*.npy") if path.name != file)
-                x = _mapped(folder / file, length)
-            return x
+                found = _mapped(folder / file, length)
+            return found
     return None
 
 
-def _mapped(path: Path, length: int) -> Tensor | None:
+def in_memory(rows: Rows) -> Found:
+    """The same without a file."""
+    found = list(rows)
+    missing = {place: row for place, row in enumerate(found) if isinstance(row, str)}
+    return torch.from_numpy(np.stack([row for row in found if not isinstance(row, str)])), missing
+
+
+def _mapped(path: Path, length: int) -> Found | None:
     """None if the file is absent, cut short or something else."""
     try:
-        array = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
+        array = np.lib.format.open_memmap(path, mode="r")
+        with path.open("rb") as file:
+            file.seek(array.offset + array.nbytes)
+            missing = {int(place): reason for place, reason in json.load(file).items()}
+    except (OSError, ValueError, EOFError, AttributeError):
         return None
-    if array.dtype != np.uint8 or len(array) != length:
+    if array.dtype != np.uint8 or len(array) + len(missing) != length:
         return None
     # Not mode "c", which Linux refuses for files larger than memory; torch warns of mode "r".
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.from_numpy(array)
+        return torch.from_numpy(array), missing
 
 
 def _lock_folder(folder: Path) -> IO[str] | None:
@@ -92,11 +105,7 @@ def _build(path: Path, length: int, rows: Rows) -> None:
     temporary = path.with_name(f"{uuid4().hex}.tmp")
     try:
         with contextlib.closing(rows), temporary.open("wb") as file:
-            for number, row in enumerate(rows):
-                if number == 0:
-                    _write_header(file, (length, *row.shape))
-                file.write(row.data)
-            file.flush()
+            _write(file, length, rows)
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
@@ -108,10 +117,41 @@ def _build(path: Path, length: int, rows: Rows) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def _write(file: IO[bytes], length: int, rows: Rows) -> None:
+    """A .npy file of the rows that there are, and behind it JSON of those that are missing.
+
+    In order and not through a mapping, where a full disk kills the process.
+    """
+    missing: dict[int, str] = {}
+    shape: tuple[int, ...] = ()
+    for place, row in enumerate(rows):
+        if isinstance(row, str):
+            missing[place] = row
+            continue
+        if not shape:
+            shape = row.shape
+            _write_header(file, (length, *shape))
+            _reserve(file, math.prod((length, *shape)))
+        file.write(row.data)
+    file.write(json.dumps(missing).encode())
+    file.truncate()
+    file.seek(0)
+    _write_header(file, (length - len(missing), *shape))  # as long as the first one
+    file.flush()
+
+
 def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
-    """A disk too small is told now, not when it is full."""
-    size = math.prod(shape)
-    if shutil.disk_usage(file.name).free < size:
-        raise OSError(errno.ENOSPC, f"{size:,} bytes don't fit on the disk")
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
+
+
+def _reserve(file: IO[bytes], size: int) -> None:
+    """A disk or a quota too small is told now, not hours later; on macOS when it is full."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    file.flush()
+    try:
+        os.posix_fallocate(file.fileno(), file.tell(), size)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # of a file system that can't
+            raise OSError(error.errno, f"{error.strerror} for {size:,} bytes") from error

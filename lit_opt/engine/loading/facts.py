@@ -16,7 +16,7 @@ from lit_opt.engine.errors import UserError
 from lit_opt.engine.loading.loader import Batches
 
 KEY = "facts"  # in the data module's state
-LARGE = 2**30  # bytes; larger data is not read as a whole to know its samples again
+TOO_LARGE = 2**30  # bytes; larger data is not read as a whole to know its samples again
 CHUNK = 2**20  # bytes hashed at once, which a cache holds
 GOLDEN = 0x9E3779B97F4A7C15 - 2**64
 
@@ -108,9 +108,9 @@ def row_hashes(x: Tensor) -> Tensor:
 
 
 def sample_ids(where: str, x: Tensor, names: Sequence[str] | None) -> Tensor | None:
-    """int64 (N,), by the samples' names or contents; None if they are unnamed and `LARGE`."""
+    """int64 (N,), by the samples' names or contents; None if they are unnamed and `TOO_LARGE`."""
     if names is None:
-        return row_hashes(x) if x.nbytes <= LARGE else None
+        return row_hashes(x) if x.nbytes <= TOO_LARGE else None
     if len(names) != len(x):
         raise UserError(f"{where}: {len(x)} samples but {len(names)} `sample_names`")
     raw = (name.encode(errors="surrogateescape") for name in names)
@@ -130,7 +130,7 @@ class Pool:
         """Of ids, or of a thousand samples where there are none, and of y, in their order."""
         found = blake2b(str(len(self.data)).encode(), digest_size=16)
         for values in (self.data.x if self.ids is None else self.ids, self.data.y):
-            step = max(1, len(values) // 1000) if values.nbytes > LARGE else 1
+            step = max(1, len(values) // 1000) if values.nbytes > TOO_LARGE else 1
             found.update(row_hashes(values[::step]).numpy().tobytes())
         return found.digest()
 

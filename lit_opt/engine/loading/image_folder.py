@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
+import functools
 import hashlib
 import inspect
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from lit_opt.engine.errors import UserError
-from lit_opt.engine.loading.cache import Row, Rows, cached
+from lit_opt.engine.loading import image_pixels
+from lit_opt.engine.loading.cache import Found, Row, Rows, cached, in_memory
+from lit_opt.engine.loading.class_folders import (
+    check_classes,
+    class_folders,
+    find_images,
+    first_of,
+    split_folder,
+)
 from lit_opt.engine.loading.source import Source
+from lit_opt.engine.targets import Classes
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 CACHE = ".lit_opt_cache"
 
 
 class ImageFolder(Source):
-    """Your own images in data_dir/{train,val,test}/<class>/*; val may be absent.
+    """Your own images in data_dir/{train,val,test}/<class>/**; val may be absent.
 
-    Classes are train's folders in alphabetical order. Images become N * C * H * W bytes, which need
-    not fit in memory.
+    Also training, valid, validation, testing, in upper or lower case. Classes are train's folders
+    in alphabetical order; hidden files and folders are skipped. Images are upright, 16-bit grey is
+    scaled. They become N * C * H * W bytes, which need not fit in memory.
 
     Args:
         image_size: side in pixels; the shorter side is resized to it and the centre square kept.
@@ -36,10 +46,19 @@ class ImageFolder(Source):
         channels: 3 for RGB, 1 for grey.
         cache: decode once, into data_dir/.lit_opt_cache (or .lit_opt_cache here, if data_dir is
             read-only), and again only when files change; otherwise at every start, into memory.
+        background: colour behind transparent pixels: white, black, "#8090a0", "rgb(128,144,160)".
+        skip_broken: leave out images that can't be read, and say which; otherwise an error.
     """
 
+    targets = Classes()
+
     def __init__(
-        self, image_size: int | None = None, channels: int = 3, cache: bool = True
+        self,
+        image_size: int | None = None,
+        channels: int = 3,
+        cache: bool = True,
+        background: str = "white",
+        skip_broken: bool = False,
     ) -> None:
         if channels not in (1, 3) or (image_size is not None and image_size < 1):
             raise UserError(
@@ -49,89 +68,141 @@ class ImageFolder(Source):
         self.image_size = image_size
         self.mode = "RGB" if channels == 3 else "L"
         self.cache = cache
+        self.background = _colour(background)
+        self.skip_broken = skip_broken
         if image_size is not None:
             self.in_shape = (channels, image_size, image_size)
 
     def load(self, data_dir: Path, split: str) -> tuple[Tensor, Tensor] | None:
-        if split == "val" and not (data_dir / "val").is_dir():
+        if split == "val" and not split_folder(data_dir, split).is_dir():
             return None
-        known = self.known_classes or [folder.name for folder in _class_folders(data_dir, "train")]
-        self.classes = list(known)
+        self.classes = list(self.known_classes or _classes_of(data_dir))
         whose = "checkpoint" if self.known_classes else "training set"
-        paths, labels = [], []
-        for folder in _class_folders(data_dir, split):
-            files = _image_files(folder)
-            paths += files
-            labels += [_label(folder, self.classes, whose)] * len(files)
-        self.sample_names = [_sample_name(path, split) for path in paths]
-        x = self._cached(data_dir, split, paths) if self.cache else None
-        if x is None:
-            x = torch.from_numpy(np.stack(list(self._decode(paths))))
+        paths, labels, others = find_images(data_dir, split, self.classes, whose)
+        _tell_left_out("not an image", [f"'{path}'" for path in others])
+        check_classes(data_dir, split, self.classes, labels)
+        x, broken = self._pixels(data_dir, split, paths)
+        if broken:
+            self._check_broken(broken, paths)
+            labels = [label for place, label in enumerate(labels) if place not in broken]
+            paths = [path for place, path in enumerate(paths) if place not in broken]
+            check_classes(data_dir, split, self.classes, labels)
+        self.sample_names = [_sample_name(path, data_dir, split) for path in paths]
         return x, torch.tensor(labels)
 
-    def _cached(self, data_dir: Path, split: str, paths: list[Path]) -> Tensor | None:
+    def _pixels(self, data_dir: Path, split: str, paths: list[Path]) -> Found:
+        """uint8 (N, C, H, W), and by place why the others of `paths` can't be read."""
         here = Path(CACHE, *data_dir.resolve().parts[1:])
         name = f"{split}-{self.image_size or 'unresized'}-{self.mode}"
-        key = self._key(paths)
-        return cached([data_dir / CACHE, here], name, key, len(paths), lambda: self._decode(paths))
+        found = self.cache and cached(
+            [data_dir / CACHE, here],
+            name,
+            self._key(data_dir, paths),
+            len(paths),
+            lambda: self._decode(paths),
+        )
+        return found or in_memory(self._decode(paths))
 
-    def _key(self, paths: list[Path]) -> str:
+    def _key(self, data_dir: Path, paths: list[Path]) -> str:
         """All that pixels depend on: the files' names, sizes, times (ns) and how they are read."""
-        facts: list[object] = [self.image_size, self.mode, inspect.getsource(type(self)._read)]
+        import PIL
+
+        code = inspect.getsource(image_pixels), inspect.getsource(type(self)._read)
+        facts: list[object] = [PIL.__version__, self.image_size, self.mode, self.background, code]
         for path in paths:
-            with _reading(path):
-                status = path.stat()
-            facts.append((path.parent.name, path.name, status.st_size, status.st_mtime_ns))
+            name = str(path.relative_to(data_dir))
+            try:
+                status, readable = path.stat(), os.access(path, os.R_OK)
+                facts.append((name, status.st_size, status.st_mtime_ns, readable))
+            except OSError as error:
+                facts.append((name, error.errno))
         return hashlib.sha256(ascii(facts).encode()).hexdigest()[:16]
 
     def _decode(self, paths: list[Path]) -> Rows:
-        """uint8 (C, H, W) each, in order, of one size; a bar where there is a terminal."""
+        """uint8 (C, H, W) each, or why there is none, in order; a bar where there is a terminal."""
         from rich.console import Console
         from rich.progress import Progress
 
-        first: tuple[int, ...] = ()
+        first: tuple[Path, Row] | None = None
+        broken: dict[int, str] = {}
         on_terminal = sys.stderr.isatty()
         with Progress(console=Console(stderr=True), transient=True, disable=not on_terminal) as bar:
             task = bar.add_task(f"decoding {len(paths):,} images", total=len(paths))
-            for path, image in zip(paths, _in_parallel(self._read, paths), strict=True):
-                first = first or image.shape
-                if image.shape != first:
-                    (_, h, w), (_, h0, w0) = image.shape, first
-                    raise UserError(
-                        f"images differ in size: '{paths[0]}' is {w0}x{h0},\n'{path}' is {w}x{h} "
-                        "pixels; set --dataset.image_size"
-                    )
+            for place, image in enumerate(_in_parallel(self._try, paths)):
+                if isinstance(image, str):
+                    broken[place] = image
+                else:
+                    first = first or (paths[place], image)
+                    _check_size(*first, paths[place], image)
                 yield image
                 bar.advance(task)
+        self._check_broken(broken, paths)
+
+    def _try(self, path: Path) -> Row | str:
+        from PIL import UnidentifiedImageError
+
+        try:
+            return self._read(path)
+        except UnidentifiedImageError:
+            return "empty or no image"
+        except Exception as error:  # Pillow raises a dozen types for broken files
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", 0)
+            if number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):  # not the file's fault
+                raise UserError(f"can't read '{path}': {reason}") from error
+            return reason.partition("\n")[0]
 
     def _read(self, path: Path) -> Row:
         """uint8 (C, H, W) in 0..255"""
-        from PIL import Image, ImageOps
+        return image_pixels.read_pixels(path, self.mode, self.image_size, self.background)
 
-        with _reading(path), Image.open(path) as file:
-            if file.mode.startswith(("I", "F")):  # Pillow would clip it at 255
-                raise ValueError("it has more than 8 bits per channel")
-            if self.image_size is not None:
-                # JPEGs: halved while decoding, down to twice the size that is needed.
-                file.draft(self.mode, (2 * self.image_size,) * 2)
-            image = file.convert(self.mode)
-        if self.image_size is not None:
-            image = ImageOps.fit(image, (self.image_size,) * 2, Image.Resampling.BILINEAR)
-        return np.ascontiguousarray(np.atleast_3d(np.asarray(image)).transpose(2, 0, 1))
+    def _check_broken(self, broken: dict[int, str], paths: list[Path]) -> None:
+        told = [f"'{paths[place]}': {reason}" for place, reason in broken.items()]
+        if broken and (not self.skip_broken or len(broken) == len(paths)):
+            raise UserError(
+                f"{len(broken)} of {len(paths)} images can't be read:\n{first_of(told, '; ')}\n"
+                "mend or remove them, or leave them out with --dataset.skip_broken true"
+            )
+        _tell_left_out("can't be read", told)
 
 
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _colour(name: str) -> tuple[int, ...]:
+    from PIL import ImageColor
+
     try:
-        yield
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for broken files
-        raise UserError(f"can't read the image '{path}': {error}") from error
+        return ImageColor.getrgb(name)[:3]
+    except ValueError as error:
+        raise UserError(
+            f"the background '{name}' is no colour; expected white, black, '#8090a0', …\n"
+            "(--dataset.background)"
+        ) from error
 
 
-def _in_parallel(read: Callable[[Path], Row], paths: list[Path]) -> Iterator[Row]:
+def _tell_left_out(why: str, names: list[str]) -> None:
+    if names:
+        files = "1 file" if len(names) == 1 else f"{len(names):,} files"
+        _print_warning(f"{files} left out ({why}): {first_of(names)}")
+
+
+@rank_zero_only
+@functools.cache  # once, though a split may be read again
+def _print_warning(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
+
+
+def _check_size(path0: Path, image0: Row, path: Path, image: Row) -> None:
+    if image.shape != image0.shape:
+        (_, h, w), (_, h0, w0) = image.shape, image0.shape
+        raise UserError(
+            f"images differ in size: '{path0}' is {w0}x{h0},\n'{path}' is {w}x{h} "
+            "pixels; set --dataset.image_size"
+        )
+
+
+def _in_parallel(read: Callable[[Path], Row | str], paths: list[Path]) -> Rows:
     """map(read, paths) on a thread a core, which are a few images ahead: memory stays flat."""
     workers = os.cpu_count() or 1
-    ahead: deque[Future[Row]] = deque()
+    ahead: deque[Future[Row | str]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for path in paths:
             ahead.append(pool.submit(read, path))
@@ -141,36 +212,11 @@ def _in_parallel(read: Callable[[Path], Row], paths: list[Path]) -> Iterator[Row
             yield ahead.popleft().result()
 
 
-def _class_folders(data_dir: Path, split: str) -> list[Path]:
-    root = data_dir / split
-    found = sorted(root.iterdir()) if root.is_dir() else []
-    folders = [path for path in found if path.is_dir() and path.name[0] != "."]
-    if not folders:
-        raise UserError(
-            f"'{root}' {'has no class folders' if root.is_dir() else 'is missing'}; expected\n"
-            f"{data_dir}/{{train,val,test}}/<class>/<image files>, where val may be absent; "
-            "set --data_dir"
-        )
-    return folders
-
-
-def _image_files(folder: Path) -> list[Path]:
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    files = [path for path in found if path.name[0] != "."]
-    if not files:
-        suffixes = ", ".join(sorted(SUFFIXES))
-        raise UserError(f"the class folder '{folder}' has no images ({suffixes})")
-    return files
-
-
-def _sample_name(path: Path, split: str) -> str:
+def _sample_name(path: Path, data_dir: Path, split: str) -> str:
     """Its size tells a file from another one that takes its name later."""
-    with _reading(path):
-        return f"{split}/{path.parent.name}/{path.name} {path.stat().st_size}"
+    below = Path(*path.relative_to(data_dir).parts[1:])  # the split's folder has several names
+    return f"{split}/{below} {path.stat().st_size}"
 
 
-def _label(folder: Path, classes: list[str], whose: str) -> int:
-    if folder.name not in classes:
-        known = ", ".join(classes[:10])
-        raise UserError(f"'{folder}' is a class that the {whose} doesn't have: {known}")
-    return classes.index(folder.name)
+def _classes_of(data_dir: Path) -> list[str]:
+    return sorted({name for name, _ in class_folders(data_dir, "train")})

@@ -27,7 +27,7 @@ from lit_opt.engine.loading.facts import (
     sample_ids,
 )
 from lit_opt.engine.loading.loader import XY, Batches, EpochSampler, LazyLoader, whole_batch
-from lit_opt.engine.loading.normalize import dtype_in_batch
+from lit_opt.engine.loading.normalize import Normalize, dtype_in_batch
 from lit_opt.engine.loading.source import Source
 from lit_opt.engine.targets import Classes, Regression, inferred
 
@@ -35,20 +35,24 @@ from lit_opt.engine.targets import Classes, Regression, inferred
 class SourceData(LightningDataModule):
     """A data module over one `Source`, each split of which is read once and checked.
 
-    A subclass fills `splits` in `setup`, from `read(split)`, and gives `loader(split, …)`. Its
-    checkpoints hold `facts`; those of the checkpoint at hand are `kept`, and hold for the data too.
+    A subclass fills `splits` in `setup`, from `read(split)` and by `put`, and gives
+    `loader(split, …)`. Its checkpoints hold `facts`; those of the checkpoint at hand are `kept`,
+    and hold for the data, too.
 
     Args:
         source: the data set.
         data_dir: folder that it is read from, or downloaded to.
         num_workers: loader processes.
+        normalize: whether batches are normalised, besides images to [0, 1].
     """
 
-    def __init__(self, source: Source, data_dir: str, num_workers: int = 0) -> None:
+    def __init__(
+        self, source: Source, data_dir: str, num_workers: int = 0, normalize: bool = True
+    ) -> None:
         super().__init__()
         self.source = source
         self.data_dir = Path(data_dir).expanduser()
-        self.num_workers = num_workers
+        self.num_workers, self.normalizes = num_workers, normalize
         self.splits: dict[str, Batches] = {}
         self.will_test = False  # then bad test data is found before the training
         self._prepared = False
@@ -94,6 +98,23 @@ class SourceData(LightningDataModule):
             if self.source.classes is None:  # an ImageFolder knows them by now
                 return self.targets.outputs(y)
         return len(self.source.classes)
+
+    def implied_options(self, model: dict[str, Any]) -> dict[str, Any]:
+        """The sizes that the net takes, metrics, and a loss that fits, where the model has them."""
+        net, implied = model.get("net"), {}
+        if net is not None and "class_path" in net:
+            sizes = {
+                "in_shape": list(self.in_shape),
+                "in_channels": self.in_shape[0],
+                "num_classes": self.num_classes,
+            }
+            taken = {k: v for k, v in sizes.items() if k in net.get("init_args", {})}
+            implied["net"] = {"class_path": net["class_path"], "init_args": taken}
+        if "metrics" in model:
+            implied["metrics"] = {name: {"name": name} for name in self.targets.metrics}
+        if "loss" in model and self.targets.loss:
+            implied["loss"] = {"class_path": self.targets.loss}
+        return implied
 
     def example(self) -> XY:
         """Two samples as batches hold them, x all 0; stated images are not read for it."""
@@ -201,15 +222,41 @@ class SourceData(LightningDataModule):
             if names and known and set(names) <= set(known):
                 self.kept = replace(facts, in_shape=None, mean=None, std=None)
         self.source.known_classes = self.kept.classes if self.kept else None
-        for key in ("in_shape", "num_classes", "class_names"):
+        for key in ("in_shape", "num_classes", "class_names", "normalizer"):
             vars(self).pop(key, None)
 
-    def put(self, cut: Cut, mean_std: tuple[Tensor, Tensor] | None) -> None:
-        """Makes a cut the splits "train" and "val", and notes what checkpoints say of it."""
+    @property
+    def knows_mean_std(self) -> bool:
+        """Whether they come from a checkpoint, so that a test needs no training set."""
+        return self.kept is not None and bool(self.kept.moments or not self.normalizes)
+
+    @cached_property
+    def normalizer(self) -> Normalize:
+        data = self.splits["train" if "train" in self.splits else "test"]
+        moments = self.kept.moments if self.kept else None
+        return Normalize(data.x, data.rows, self.normalizes, moments)
+
+    def put(
+        self, train: Batches, own: Batches | None, parts: tuple[Batches, Batches], stage: str
+    ) -> None:
+        """Makes `parts` the splits "train" and "val", or those that a checkpoint asks for.
+
+        Args:
+            train: The official training set.
+            own: The source's own validation set, if it has one.
+            parts: What to train on, and what to validate with, which may be empty.
+            stage: Of `setup`.
+
+        Raises:
+            UserError: if they are not those of the run that goes on, nor can be made so.
+        """
+        pools = self._pool("train", train), self._pool("val", own) if own else None
+        cut = self._as_before(Cut(*pools, parts), stage)
         self.splits["train"] = cut.train
         if len(cut.val):
             self.splits["val"] = cut.val
-        mean, std = (m.tolist() for m in mean_std) if mean_std else (None, None)
+        moments = self.normalizer.moments if self.normalizes else ()
+        mean, std = (m.tolist() for m in moments) if moments else (None, None)
         named = list(self._known_classes or ()) if self.targets.named else []
         self.facts = Facts(
             classes=named or None,
@@ -222,7 +269,7 @@ class SourceData(LightningDataModule):
             val_ids=cut.val_ids,
         )
 
-    def as_before(self, cut: Cut, stage: str) -> Cut:
+    def _as_before(self, cut: Cut, stage: str) -> Cut:
         """The cut, or the one with the validation samples of `origin`, which says what changed.
 
         Raises:
@@ -256,7 +303,7 @@ class SourceData(LightningDataModule):
             _tell(f"the data is not that of the checkpoint: it had {told}{rest}")
         return again or cut
 
-    def pool(self, split: str, data: Batches) -> Pool:
+    def _pool(self, split: str, data: Batches) -> Pool:
         names = self._sample_names[split]
         return Pool(data, sample_ids(self.where(split), data.x, names))
 

@@ -4,6 +4,7 @@ import math
 import re
 import sys
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from lit_opt.engine.runs.atomic_file import atomic_write, reason
 from lit_opt.engine.runs.plain_values import plain
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+FIRST_LOSS = "the first loss"  # to be monitored, until its name is known
+# In the names of metrics that are better the smaller they are.
+SMALLER = ("loss", "err", "mse", "mae", "nll", "perplexity", "ppl", "cost", "fid", "wer", "cer")
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
@@ -133,6 +137,8 @@ class BestCheckpoint(ModelCheckpoint):
         another folder.
         """
         state = checkpoint["callbacks"].pop(self.state_key, {})
+        if self.monitor == FIRST_LOSS and state:
+            self._watch(state["monitor"])
         best = Path(str(self.dirpath), "best.ckpt")
         moves = not trainer.ckpt_path or Path(trainer.ckpt_path).resolve().parent != best.parent
         if moves or not state.get("best_model_path"):
@@ -145,9 +151,19 @@ class BestCheckpoint(ModelCheckpoint):
             self.best_k_models = {str(best): state["best_model_score"]}
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.monitor == FIRST_LOSS:
+            found = _first_loss(trainer.callback_metrics)
+            if found is None:
+                return
+            self._watch(found)
+            trainer.print(f"best.ckpt is the one with the {self.mode}imum of {found}")
         if trainer.sanity_checking:
             self._check_monitors(trainer)
         super().on_validation_end(trainer, pl_module)
+
+    def _watch(self, monitor: str) -> None:
+        self.monitor, self.mode = monitor, direction_of(monitor)
+        self.kth_value = torch.tensor(math.inf if self.mode == "min" else -math.inf)
 
     def check_monitor_top_k(self, trainer: Any, current: Any = None) -> bool:
         """Nan and inf are never the best, also where there is no other yet."""
@@ -181,12 +197,30 @@ class LastCheckpoint(ModelCheckpoint):
         """Its path is always the same; Lightning would warn where the folder is another one."""
 
 
-def checkpoints(folder: Path, monitor: str | None, mode: str = "min") -> list[ModelCheckpoint]:
+def _first_loss(names: Iterable[str]) -> str | None:
+    """The loss that a module logs in validation, whatever it calls it; None if there is none."""
+    logged = sorted((name for name in names if "train" not in name), key=len)
+    losses = [name for name in logged if "loss" in name.lower()]
+    of_validation = [name for name in losses if "val" in name.lower()]
+    found = [*of_validation, *losses, *(logged if len(logged) == 1 else [])]
+    return found[0] if found else None
+
+
+def direction_of(metric: str) -> str:
+    """ "min" for losses and errors, "max" for all others, told by the name."""
+    return "min" if any(word in metric.lower() for word in SMALLER) else "max"
+
+
+def checkpoints(
+    folder: Path, monitor: str | None = None, mode: str | None = None
+) -> list[ModelCheckpoint]:
     """Callbacks that write `best.ckpt` (first in the list) and `last.ckpt` into `folder`.
 
-    `monitor`, a validation metric, selects the best, the highest one in mode "max"; it is None
-    where nothing is validated: only `last.ckpt` is written.
+    `monitor`, a validation metric, selects the best, the highest one in mode "max"; `FIRST_LOSS` is
+    the one that is logged as a loss; it is None where nothing is validated: only `last.ckpt` is
+    written.
     """
+    mode = mode or direction_of(monitor or "")
     options: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False}
     last = LastCheckpoint(filename="last", save_on_train_epoch_end=True, **options)
     if monitor is None:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.targets import Classes
+from lit_opt.engine.tasks.metrics import Scores
 
 
 def check_loss(loss: Any, targets: Classes, num_classes: int) -> None:
@@ -92,3 +94,18 @@ def check_takes(what: str, take: Callable[..., Any], outputs: Tensor, y: Tensor)
             f"{what} does not take outputs {tuple(outputs.shape)}\n"
             f"with y {tuple(y.shape)}: {reason}"
         ) from error
+
+
+def check_targets(model: Any, data: Any) -> None:
+    """Raises `UserError` if net, loss or metrics are not for what the data's targets are."""
+    (x, y), num = data.example(), data.num_classes
+    loss = model.loss.loss
+    check_loss(loss, data.targets, num)
+    outputs = check_net(model.net, x, data.targets.shape_of_outputs(num, y.shape[1:]), num)
+    model.loss.follow(data.targets)
+    check_takes(f"--loss {getattr(loss, '__name__', type(loss).__name__)}", model.loss, outputs, y)
+    for name, metric in model.val_scores.clone().items(keep_base=True, copy_state=False):
+        one = Scores({name: metric}, prefix="")
+        one.follow(data.targets, None)
+        update = partial(one.update, loss=outputs.sum())
+        check_takes(f"--metrics: {name}, {type(metric).__name__},", update, outputs, y)

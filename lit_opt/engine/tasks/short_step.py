@@ -15,9 +15,13 @@ from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from lit_opt.engine.errors import UserError
 from lit_opt.engine.lightning_private import QuickHookName, step_alone
+from lit_opt.engine.optim.plan import Plan
 from lit_opt.engine.optim.schedulers import is_over
+from lit_opt.engine.tasks.net_check import check_targets
 
 
 class NoProfiler(PassThroughProfiler):
@@ -72,6 +76,20 @@ class ShortStepModule(QuickHookName, pl.LightningModule):
             alone = steps_alone(self.trainer, optimizer)
             self._plain_step = optimizer, step_alone(optimizer) if alone else None
         return self._plain_step[1]
+
+    def check(self, data: Any) -> None:
+        """Raises `UserError` if net, loss, metrics or scheduler are not for `data`."""
+        if not hasattr(data, "targets"):  # data that declares nothing
+            return
+        check_targets(self, data)
+        _, schedulers = self.optimizers_for(Plan(total_steps=1000, max_epochs=10))
+        plateau = any(isinstance(s["scheduler"], ReduceLROnPlateau) for s in schedulers)
+        if plateau and not data.has_validation:
+            raise UserError("ReduceLROnPlateau needs a validation; set --val_fraction above 0")
+
+    def optimizers_for(self, plan: Plan) -> Any:
+        """The optimizers and the schedulers for a training of that length, in Lightning's form."""
+        raise NotImplementedError(f"{type(self).__name__} must override optimizers_for()")
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
         """A fitted schedule stays at its end where a smaller batch size has made the run longer."""

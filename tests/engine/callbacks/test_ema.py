@@ -1,20 +1,16 @@
 """The average is the formula's, is what is scored and kept, and training does not notice it."""
 
-import subprocess
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
 import torch
-from conftest import ROOT
 from lightning.pytorch.callbacks import LambdaCallback, LearningRateFinder, ModelCheckpoint
 from torch import nn
 
 from lit_opt.datamodule import ImageData
 from lit_opt.engine.callbacks import EMA
-from lit_opt.engine.errors import UserError
 from lit_opt.module import LitModule
 from lit_opt.sources import Digits
 
@@ -212,11 +208,6 @@ def test_the_learning_rate_finder_leaves_no_trace_in_the_average(fit, capsys):
     assert "with ema" not in capsys.readouterr().out
 
 
-def test_16_bit_weights_are_refused(fit):
-    with pytest.raises(UserError, match="set --precision bf16-mixed"):
-        fit(EMA(DECAY), precision="bf16-true")
-
-
 # ---- from the command line ----
 
 LAST = "--ckpt_path=runs/a/checkpoints/last.ckpt"
@@ -237,8 +228,8 @@ def test_a_continued_fit_ends_as_the_uninterrupted_one(run, capsys, words):
 
 
 @pytest.mark.parametrize(("then", "now"), [("null", "0.9"), ("0.9", "null")])
-def test_an_average_can_not_begin_or_end_within_a_run(run, fails, then, now):
-    run("fit", "--epochs=1", "--name=a", f"--ema={then}", *FEW)
+def test_an_average_can_not_begin_or_end_within_a_run(trained, fails, then, now):
+    trained("fit", "--epochs=1", f"--ema={then}", *FEW)
     before = [(path, path.read_bytes()) for path in Path("runs/a").rglob("*.[yc]*")]
     error = fails("fit", "--resume", "--name=a", "--epochs=2", f"--ema={now}", *FEW)
     assert f"trained with ema {then}, now ema is {now};" in error
@@ -246,8 +237,8 @@ def test_an_average_can_not_begin_or_end_within_a_run(run, fails, then, now):
     assert [(path, path.read_bytes()) for path in Path("runs/a").rglob("*.[yc]*")] == before
 
 
-def test_the_decay_is_the_checkpoints_unless_given(run, parse, capsys):
-    run("fit", "--epochs=1", "--name=a", "--ema=0.9", *FEW)
+def test_the_decay_is_the_checkpoints_unless_given(trained, run, parse, capsys):
+    trained("fit", "--epochs=1", "--ema=0.9", *FEW)
     assert parse("fit", LAST)["ema"] == parse("--config=runs/a/config.yaml")["ema"] == 0.9
     run("fit", LAST, "--epochs=2", "--ema=0.8", *FEW)
     assert "continuing with ema 0.9 -> 0.8\n" in capsys.readouterr().out
@@ -282,18 +273,7 @@ def test_without_validation_the_average_of_the_last_step_is_tested(run):
     assert again.scores["test/loss"] == cli.scores["test/loss"]
 
 
-@pytest.mark.parametrize("decay", ["0", "1", "1.5", "nan", "much"])
-def test_a_decay_that_is_none_is_refused(fails, decay):
-    assert "--ema" in fails("--epochs=1", f"--ema={decay}")
-
-
-@pytest.mark.slow
-def test_two_processes_make_the_same_average():
-    words = ["--epochs=2", "--name=a", "--ema=0.9", "--accelerator=cpu", "--devices=2"]
-    train = [sys.executable, str(ROOT / "train.py")]
-    printed = [
-        subprocess.run([*train, *words], capture_output=True, text=True, timeout=300).stdout
-        for words in (words, ["test", "--ckpt_path=runs/a/checkpoints/best.ckpt"])
-    ]
-    assert printed[1].strip() in printed[0]
-    assert "Test Error" in printed[1]
+def test_a_decay_that_is_none_and_16_bit_weights_are_refused(fails):
+    for decay in ("0", "1", "1.5", "nan", "much"):
+        assert "--ema" in fails("--epochs=1", f"--ema={decay}")
+    assert "set --precision bf16-mixed" in fails("--ema=0.9", "--precision=bf16-true")

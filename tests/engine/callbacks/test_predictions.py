@@ -14,9 +14,11 @@ BEST = "--ckpt_path=runs/a/checkpoints/best.ckpt"
 WRITTEN = Path("runs/a/predictions.csv")
 
 
-def test_predictions_of_classes_are_those_of_the_test_score(run, column):
-    run("--epochs=2", "--name=a")
+def test_predictions_of_classes_are_those_of_the_test_score(trained, run, column):
+    """Of what net, the checkpoint tells."""
+    trained("--epochs=1", "--no_test", "--net.hidden=[32]", "--batch_size=100", "--lr=0.01")
     run("predict", BEST)
+    assert WRITTEN.read_text().startswith("index,pred,class,prob\n")
     _, labels = Digits().load(None, "test")
     assert column(WRITTEN, "index") == [str(index) for index in range(len(labels))]
     hits = [int(p) == y for p, y in zip(column(WRITTEN, "pred"), labels.tolist(), strict=True)]
@@ -25,14 +27,16 @@ def test_predictions_of_classes_are_those_of_the_test_score(run, column):
 
 
 def test_predictions_of_a_regression_are_the_outputs(run, column):
-    run("--dataset=Diabetes", "--loss=mse", "--metrics={}", "--epochs=1", "--name=a")
+    words = ["--loss=mse", "--metrics={mae: torchmetrics.MeanAbsoluteError}", "--epochs=1"]
+    scores = run("--dataset=Diabetes", *words, "--name=a").scores
+    assert set(scores) == {"val/loss", "val/mae", "test/loss", "test/mae"}
     run("predict", BEST)
     assert WRITTEN.read_text().startswith("index,output_0\n")
     assert len(column(WRITTEN, "output_0")) == 88
 
 
-def test_a_prediction_that_fails_leaves_the_earlier_ones(run, fails, monkeypatch):
-    run("--epochs=1", "--name=a")
+def test_a_prediction_that_fails_leaves_the_earlier_ones(trained, run, fails, monkeypatch):
+    trained("--epochs=1", "--no_test")
     run("predict", BEST)
     before = WRITTEN.read_text()
 

@@ -12,9 +12,3 @@ def test_training_is_the_same_with_and_without(run, column):
     for name in ("train/loss", "val/loss"):
         tested, other = (column(f"runs/{run}/metrics.csv", name) for run in ("with", "without"))
         assert tested == other
-
-
-def test_it_never_selects(fails):
-    error = fails("--monitor=test/acc", "--callbacks+=TestEveryEpoch", "--epochs=1")
-    assert "test" in error
-    assert "--monitor" in error

@@ -17,24 +17,21 @@ def fill(monkeypatch, step: str, error: Exception | None = None) -> None:
     monkeypatch.setattr(LitModule, step, spoilt)
 
 
-def test_in_training_batch_size_is_named(fails, monkeypatch):
+def test_in_training_batch_size_is_named_and_nothing_that_is_set_already(fails, monkeypatch):
     fill(monkeypatch, "step")
     error = fails("--epochs=1", "--num_sanity_val_steps=0", "--batch_size=32", code=1)
     assert error == (
         f"error: out of memory (tried to allocate {4 * HUGE} bytes); lower --batch_size, now 32 "
         "(--accumulate_grad_batches 2 makes up for half of it), or set --precision bf16-mixed"
     )
-
-
-def test_what_is_set_already_is_not_proposed(fails, monkeypatch):
-    fill(monkeypatch, "training_step")
-    error = fails("--precision=bf16-mixed", "--accumulate_grad_batches=2", code=1)
+    words = ["--num_sanity_val_steps=0", "--precision=bf16-mixed", "--accumulate_grad_batches=2"]
+    error = fails(*words, code=1)
     assert "--precision" not in error
     assert "--accumulate_grad_batches 4 " in error
 
 
-def test_in_an_evaluation_eval_batch_size_is_named(fails, run, monkeypatch):
-    run("--name=a", "--epochs=1", "--no_test")
+def test_in_an_evaluation_eval_batch_size_is_named(fails, trained, monkeypatch):
+    trained("--epochs=1", "--no_test")
     for step, words in {
         "validation_step": [],
         "test_step": ["test", "--ckpt_path=runs/a/checkpoints/last.ckpt"],

@@ -7,6 +7,7 @@ import pytest
 from conftest import ROOT
 
 from lit_opt.engine.cli.command_line import CommandLine
+from lit_opt.engine.cli.command_line import _run_label as config_label
 from lit_opt.engine.cli.options import COMMANDS, Options, options_in_the_sources
 from lit_opt.engine.errors import UserError
 from train import program
@@ -20,12 +21,9 @@ OPTIONS = Options(
 @pytest.mark.parametrize(
     ("flag", "full"),
     [
-        ("lr", "model.lr"),
-        ("model.lr", "model.lr"),
-        ("accelerator", "trainer.accelerator"),
-        ("epochs", "trainer.max_epochs"),
+        *[("lr", "model.lr"), ("model.lr", "model.lr"), ("net.hidden", "model.net.hidden")],
+        *[("accelerator", "trainer.accelerator"), ("epochs", "trainer.max_epochs")],
         ("seed", "seed_everything"),
-        ("net.hidden", "model.net.hidden"),
         ("model.net.init_args.hidden", "model.net.init_args.hidden"),
         ("data.logger", "data.logger"),
     ],
@@ -64,3 +62,16 @@ def test_it_answers_without_importing_torch(words):
         "assert not {'torch', 'lightning', 'jsonargparse'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "label"),
+    [
+        (["--lr", "1"], None),
+        (["--config", "configs/tutorial.yaml", "--lr", "1"], "tutorial"),
+        (["-c", "a.yaml", "--config=b.yaml"], "b"),
+        (["--config", "runs/first/config.yaml"], "first"),
+    ],
+)
+def test_an_unnamed_run_is_called_after_its_config(words, label):
+    assert config_label(words) == label

@@ -38,36 +38,28 @@ def test_bad_data(split, stage, data, message):
     assert len(str(error.value).splitlines()) <= 4
 
 
-def test_stated_classes_bound_the_training_labels():
+def test_classes_that_are_stated_and_fractions_that_are_no_sample():
     source = Memory(train=images(30))
     source.classes = ["cat", "dog"]
     with pytest.raises(UserError, match="'train': label 2 at sample 2"):
         ImageData(source).setup("fit")
+    with pytest.raises(UserError, match=r"--val_fraction 0\.01 of 6 samples is less than one"):
+        ImageData(Memory(train=images(6)), val_fraction=0.01).setup("fit")
 
 
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
-        ("batch_size", 0, "at least 1"),
-        ("eval_batch_size", -1, "at least 1"),
-        ("val_fraction", 1.0, "0 to 0.999"),
-        ("val_fraction", -0.1, "0 to 0.999"),
-        ("crop_padding", -1, "at least 0"),
-        ("erasing", 1.5, "0 to 1"),
-        ("mixup", -1.0, "at least 0"),
-        ("cutmix", float("nan"), "at least 0"),
-        ("num_workers", -1, "at least 0"),
-        ("steps_per_execution", 0, "at least 1"),
+        *[("val_fraction", 1.0, "0 to 0.999"), ("val_fraction", -0.1, "0 to 0.999")],
+        *[("batch_size", 0, "at least 1"), ("eval_batch_size", -1, "at least 1")],
+        *[("steps_per_execution", 0, "at least 1"), ("crop_padding", -1, "at least 0")],
+        *[("mixup", -1.0, "at least 0"), ("cutmix", float("nan"), "at least 0")],
+        *[("num_workers", -1, "at least 0"), ("erasing", 1.5, "0 to 1")],
     ],
 )
 def test_bad_numbers(key, value, expected):
     with pytest.raises(UserError, match=f"--{key} is {value}; expected {expected}"):
         ImageData(**{key: value})
-
-
-def test_a_fraction_that_is_no_sample():
-    with pytest.raises(UserError, match=r"--val_fraction 0\.01 of 6 samples is less than one"):
-        ImageData(Memory(train=images(6)), val_fraction=0.01).setup("fit")
 
 
 @pytest.mark.parametrize("option", [{"flip": True}, {"crop_padding": 1}, {"mixup": 0.2}], ids=str)

@@ -308,7 +308,7 @@ def test_a_new_run_from_a_checkpoint_may_have_other_data(capsys):
 
 
 def test_samples_too_large_to_be_read_are_not_known_again(monkeypatch):
-    monkeypatch.setattr(facts_file, "LARGE", 100)
+    monkeypatch.setattr(facts_file, "TOO_LARGE", 100)
     data = images(50)
     before = fitted(Memory(train=data))
     assert before.facts.val_ids is None
@@ -375,7 +375,7 @@ def fill(folder: Path, colour, n=10, dark=1, seed=0):
 
 
 COLOURS = {"ant": (120, 0, 0), "bee": (0, 120, 0), "cow": (0, 0, 120)}
-FIT = ["--net.hidden=[8]", "--epochs=12", "--lr=0.03", "--batch_size=9", "--data_dir=d"]
+FIT = ["--net.hidden=[8]", "--epochs=3", "--lr=0.03", "--batch_size=9", "--data_dir=d"]
 FIT += ["--dataset=ImageFolder", "--dataset.cache=false"]
 BEST = "runs/a/checkpoints/best.ckpt"
 
@@ -386,8 +386,7 @@ def folders(run):
     for k, (name, colour) in enumerate(COLOURS.items()):
         fill(Path("d/train", name), colour, seed=k)
         fill(Path("d/test", name), colour, n=3, seed=10 + k)
-    scores = run("fit", "--name=a", "--no_test", *FIT)
-    assert scores.model.step  # it was built
+    run("fit", "--name=a", "--no_test", *FIT)
     scores = run("test", f"--ckpt_path={BEST}").scores
     assert scores["test/acc"] == 1
     return scores
@@ -397,9 +396,7 @@ def test_scores_stay_whatever_happens_to_the_training_folder(folders, run, fails
     for change in (
         lambda: fill(Path("d/train/ant"), COLOURS["ant"], dark=4),
         lambda: Path("d/train/ant").rename("d/train/zebra"),
-        lambda: shutil.rmtree("d/train/bee"),
-        lambda: shutil.rmtree("d/train"),
-        lambda: shutil.rmtree("d/test/ant"),
+        lambda: (shutil.rmtree("d/train"), shutil.rmtree("d/test/ant")),
     ):
         change()
         scores = run("test", f"--ckpt_path={BEST}").scores
@@ -414,8 +411,9 @@ def test_scores_stay_whatever_happens_to_the_training_folder(folders, run, fails
     assert "test/Bee' is a class that the checkpoint doesn't have: ant, bee, cow" in error
 
 
+@pytest.mark.slow
 def test_a_resume_keeps_the_meaning_of_its_classes(folders, run, fails, capsys):
-    more = ["--resume", "--name=a", "--no_test", "--epochs=13"]
+    more = ["--resume", "--name=a", "--no_test", "--epochs=4"]
     Path("d/train/ant").rename("d/train/zebra")
     assert "zebra' is a class that the checkpoint doesn't have: ant" in fails("fit", *more)
     shutil.rmtree("d/train/zebra")
@@ -430,11 +428,12 @@ def test_a_resume_keeps_the_meaning_of_its_classes(folders, run, fails, capsys):
     assert run("test", "--ckpt_path=runs/a/checkpoints/last.ckpt").scores["test/acc"] == 1
 
 
+@pytest.mark.slow
 def test_other_data_in_a_new_run(folders, run, capsys):
     for name in ("cow", "dog", "elk"):
         fill(Path("e/train", name), COLOURS.get(name, (90, 90, 90)), seed=3)
     capsys.readouterr()
-    words = ["fit", "--name=b", f"--ckpt_path={BEST}", "--data_dir=e", "--epochs=14", "--no_test"]
+    words = ["fit", "--name=b", f"--ckpt_path={BEST}", "--data_dir=e", "--epochs=4", "--no_test"]
     data = run(*words).datamodule
     assert "the data is not that of the checkpoint: it had 27 + 3" in capsys.readouterr().err
     assert data.class_names == ["cow", "dog", "elk"]

@@ -61,14 +61,6 @@ def test_groups_are_the_batches_in_order(first):
     assert seen == order(22)[2 * first :]
 
 
-def test_rows_select_without_a_copy():
-    data = batches(6)
-    some = Batches(data.x, data.y, torch.tensor([5, 2, 4]))
-    assert len(some) == 3
-    assert some.x is data.x
-    assert some.__getitems__([2, 0])[1].tolist() == [4, 5]
-
-
 @pytest.mark.parametrize(
     ("shuffle", "sizes"),
     [

@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from lit_opt.engine.loading.split import split_indices
-from lit_opt.engine.targets import Regression
 
 
 def test_train_and_val_are_the_whole_and_share_nothing():
@@ -11,6 +10,9 @@ def test_train_and_val_are_the_whole_and_share_nothing():
     assert torch.equal(torch.cat([train, val]).sort().values, torch.arange(500))
     assert torch.equal(val, val.sort().values)
     assert torch.equal(train, train.sort().values)
+    _, val = split_indices(torch.randn(40, 2), 0.25, seed=0)  # of a regression, at random
+    assert len(val) == 10
+    assert val.tolist() != list(range(10))
 
 
 def test_every_class_keeps_its_fraction():
@@ -28,12 +30,6 @@ def test_no_class_leaves_the_training_split(fraction):
     train, val = split_indices(y, fraction, seed=0)
     assert (len(val) == 0) == (fraction == 0)
     assert set(y[train].tolist()) == {0, 1, 2, 5}
-
-
-def test_regression_is_split_at_random():
-    _, val = split_indices(Regression().strata(torch.randn(40, 2)), 0.25, seed=0)
-    assert len(val) == 10
-    assert val.tolist() != list(range(10))
 
 
 def test_only_the_split_seed_counts():

@@ -91,12 +91,8 @@ PER_EPOCH: Formulas = {
     "ReduceLROnPlateau": (PLATEAU, lambda e: LR * 0.5 ** max(0, e - 1)),
     "none": (None, lambda e: LR),
 }
-REFUSED = {
-    "LambdaLR": "takes a Python function",
-    "MultiplicativeLR": "takes a Python function",
-    "SequentialLR": "made of schedulers",
-    "ChainedScheduler": "made of schedulers",
-}
+REFUSED = dict.fromkeys(("LambdaLR", "MultiplicativeLR"), "takes a Python function")
+REFUSED |= dict.fromkeys(("SequentialLR", "ChainedScheduler"), "made of schedulers")
 
 
 def test_every_scheduler_of_torch_is_tested_here() -> None:

@@ -1,22 +1,16 @@
 """Faults of checkpoint files and of the disk, as `train.py` meets them."""
 
-import os
 import resource
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import ROOT, main
 from test_checkpoint_file import Code, names
 
-from lit_opt.engine.runs.checkpoint_file import fault, newest_valid
+from lit_opt.engine.runs.checkpoint_file import fault
 from lit_opt.module import LitModule
 
 KEPT = Path("runs/a/checkpoints")
@@ -24,23 +18,9 @@ CONTINUE = [f"--ckpt_path={KEPT}/last.ckpt", "--no_test", "--epochs=4"]
 TINY = ["--net.hidden=[8]", "--no_test"]
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
-    """A folder with the runs `a` of three epochs and `whole` of four."""
-    here = Path.cwd()
-    os.chdir(tmp_path_factory.mktemp("trained"))
-    os.environ.pop("LIT_OPT_RUN", None)
-    try:
-        main([*TINY, "--name=a", "--epochs=3"])
-        main([*TINY, "--name=whole", "--epochs=4"])
-        return Path("runs").resolve()
-    finally:
-        os.chdir(here)
-
-
 @pytest.fixture
 def copy(trained) -> None:
-    shutil.copytree(trained / "a", "runs/a")
+    trained(*TINY, "--epochs=3")
 
 
 def cut(path: Path) -> None:
@@ -58,6 +38,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {  # all kinds are in test_checkpo
 def test_a_fit_goes_on_from_the_previous_checkpoint_other_commands_refuse(
     trained, copy, run, fails, capsys, damage
 ):
+    whole = trained(*TINY, "--epochs=4", name="whole") / "checkpoints/last.ckpt"
     before = {path.name: path.read_bytes() for path in KEPT.iterdir()}
     damage(KEPT / "last.ckpt")
     for command in ("test", "validate", "predict"):
@@ -69,18 +50,8 @@ def test_a_fit_goes_on_from_the_previous_checkpoint_other_commands_refuse(
     assert not Path("ran").exists()
     assert (KEPT / "previous.ckpt").read_bytes() == before["previous.ckpt"]
     assert (KEPT / "best.ckpt").read_bytes() == before["best.ckpt"]
-    whole = torch.load(trained / "whole/checkpoints/last.ckpt", weights_only=True)["state_dict"]
-    for name, weight in cli.model.state_dict().items():
-        assert weight.equal(whole[name])
-
-
-def test_no_checkpoint_to_go_on_from_is_an_error(copy, fails):
-    for name in ("last", "previous"):
-        cut(KEPT / f"{name}.ckpt")
-    error = fails(*CONTINUE, "--name=b")
-    assert "last.ckpt" in error
-    assert "previous.ckpt" in error
-    assert not Path("runs/b").exists()
+    for name, weight in torch.load(whole, weights_only=True)["state_dict"].items():
+        assert weight.equal(cli.model.state_dict()[name])
 
 
 # ---- the best checkpoint, where no further epoch is a better one
@@ -95,43 +66,35 @@ def test_the_best_so_far_stays_the_best_of_a_run_that_was_moved(copy, run):
     assert (KEPT / "best.ckpt").read_bytes() == before
 
 
-@pytest.mark.parametrize("damage", [cut, Path.unlink])
-def test_a_damaged_best_is_counted_anew(copy, run, capsys, damage):
-    damage(KEPT / "best.ckpt")
-    run(*RESUME)
-    [warning] = capsys.readouterr().err.splitlines()
-    assert "best.ckpt' is not kept as the best checkpoint" in warning
-    assert torch.load(KEPT / "best.ckpt", weights_only=True)["epoch"] == 3
-
-
-@pytest.mark.parametrize("words", [[*RESUME, "--monitor=val/acc"], [*CONTINUE, "--name=b", *WORSE]])
-def test_the_best_by_another_metric_or_in_another_folder_is_counted_anew(copy, run, words):
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [(cut, RESUME), (Path.unlink, RESUME)]
+    + [(None, [*RESUME, "--monitor=val/acc"]), (None, [*CONTINUE, "--name=b", *WORSE])],
+)
+def test_a_best_that_is_damaged_or_by_another_metric_or_in_another_folder_is_counted_anew(
+    copy, run, capsys, damage, words
+):
+    if damage:
+        damage(KEPT / "best.ckpt")
     best = run(*words).kept[0].best_model_path
     assert torch.load(best, weights_only=True)["epoch"] == 3
+    if damage:
+        [warning] = capsys.readouterr().err.splitlines()
+        assert "best.ckpt' is not kept as the best checkpoint" in warning
 
 
 # ---- the disk ----
 
 
-def at_epoch(number: int, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
-    def hook(self: LitModule) -> None:
-        if self.current_epoch == number:
-            happens()
-
-    monkeypatch.setattr(LitModule, "on_train_epoch_start", hook)
-
-
-def test_a_full_disk_is_told_before_the_training(fails, capsys, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000_000))
-    told = "error: can't write 1,204,264 bytes to 'runs/a': No space left on device\n"
-    assert fails("--name=a").startswith(told)
+def test_a_full_disk_or_a_file_in_place_of_the_folder_is_told_at_once(fails, capsys, monkeypatch):
+    told = "error: can't write 1,204,264 bytes to 'runs/a': "
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000_000))
+        assert fails("--name=a").startswith(f"{told}No space left on device\n")
     assert "epoch" not in capsys.readouterr().out
-    assert not Path("runs/a").exists()
-
-
-def test_a_file_in_place_of_the_folder_is_told_before_the_training(fails):
+    assert not Path("runs").exists()
     Path("runs").write_text("")
-    assert fails("--name=a").startswith("error: can't write 1,204,264 bytes to 'runs/a': ")
+    assert fails("--name=a").startswith(told)
 
 
 def test_a_disk_that_fills_up_fails_the_run_and_keeps_what_is_there(fails, monkeypatch):
@@ -151,25 +114,3 @@ def test_a_disk_that_fills_up_fails_the_run_and_keeps_what_is_there(fails, monke
     assert names(KEPT) == ["best.ckpt", "last.ckpt", "previous.ckpt"]
     assert [fault(path) for path in KEPT.iterdir()] == [None] * 3
     assert torch.load(KEPT / "last.ckpt", weights_only=True)["epoch"] == 1
-
-
-# ---- kill -9
-
-SAME_THREADS = {**os.environ, "OMP_NUM_THREADS": "1"}  # as in this process, for the bits
-
-
-@pytest.mark.slow
-def test_a_fit_that_is_killed_in_a_write_is_continued_to_the_same_weights(run):
-    wide = ["--net.hidden=[800,800]", "--epochs=4", "--no_test"]
-    fit = [sys.executable, str(ROOT / "train.py"), "fit", *wide, "--name=a"]
-    with subprocess.Popen(fit, env=SAME_THREADS, stdout=subprocess.DEVNULL) as process:
-        while not (KEPT / "previous.ckpt").exists() or not any(KEPT.glob(".last.ckpt.tmp")):
-            assert process.poll() is None
-            time.sleep(0.0005)
-        process.send_signal(signal.SIGKILL)
-    assert any(KEPT.glob(".*.tmp"))
-    assert newest_valid(KEPT) == KEPT / "last.ckpt"
-    continued = run("fit", f"--ckpt_path={KEPT}/last.ckpt", *wide, "--name=b")
-    whole = run("fit", *wide)
-    for a, b in zip(continued.model.parameters(), whole.model.parameters(), strict=True):
-        assert a.equal(b)

@@ -55,14 +55,6 @@ def test_what_is_saved_is_loaded_by_this_lightning_and_torch():
     assert names(Path("run")) == ["last.ckpt"]
 
 
-def test_only_a_last_checkpoint_has_a_previous_one():
-    for epoch in range(3):
-        IO.save_checkpoint(state(epoch), LAST)
-        IO.save_checkpoint(state(epoch), Path("run/best.ckpt"))
-    assert names(Path("run")) == ["best.ckpt", "last.ckpt", "previous.ckpt"]
-    assert (IO.load_checkpoint(LAST)["epoch"], IO.load_checkpoint(PREVIOUS)["epoch"]) == (2, 1)
-
-
 def fold(path: Path) -> None:
     path.unlink()
     path.mkdir()
@@ -77,14 +69,8 @@ FAULTS = {
         "changed",
     ),
     "text": (lambda path: path.write_text("lr: 0.1\n"), "never a checkpoint"),
-    "code": (
-        lambda path: torch.save(state() | {"state_dict": Code()}, path),
-        "class or function",
-    ),
-    "pickle with code": (
-        lambda path: path.write_bytes(pickle.dumps(Code())),
-        "never a checkpoint",
-    ),
+    "code": (lambda path: torch.save(state() | {"state_dict": Code()}, path), "class or function"),
+    "pickle with code": (lambda path: path.write_bytes(pickle.dumps(Code())), "never a checkpoint"),
     "weights": (lambda path: torch.save(state()["state_dict"], path), "plain weights"),
     "folder": (fold, "directory"),
     "absent": (Path.unlink, "No such file"),

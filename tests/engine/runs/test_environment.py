@@ -91,10 +91,8 @@ def test_the_changes_of_every_start_can_be_applied_again(trainer, repository):
 def test_of_a_large_file_only_the_change_is_told(trainer, repository):
     (repository / "train.py").write_text("#\n" * LARGE)
     record_start(RUN, trainer, 1)
-    assert (
-        "Binary files a/train.py and b/train.py differ"
-        in (RUN / starts()[0]["git"]["diff"]).read_text()
-    )
+    diff = (RUN / starts()[0]["git"]["diff"]).read_text()
+    assert "Binary files a/train.py and b/train.py differ" in diff
 
 
 def test_outside_of_a_repository_and_without_git_it_is_null(trainer, repository, monkeypatch):

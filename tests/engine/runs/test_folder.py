@@ -4,21 +4,23 @@ import errno
 import fcntl
 import os
 import signal
-import subprocess
-import sys
-import textwrap
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.runs.folder import CHOSEN, FILES, folder_of, locked, probe, run_of
 
 RUN = Path("runs/a")
+fork = get_context("fork")
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 
 def test_a_named_run_is_refused_a_second_time_but_processes_of_lightning_share_it(monkeypatch):
@@ -89,36 +91,33 @@ def test_what_is_in_a_runs_way_goes_or_gets_another_name():
 
 # ---- the lock
 
-HOLD = """
-    import os, sys, time
-    from pathlib import Path
-    sys.path.insert(0, {root!r})
-    from lit_opt.engine.runs.folder import locked
-    with locked(Path("runs/a")):
+
+def hold(told: Connection) -> None:
+    with locked(RUN):
         if worker := os.fork():
-            print(worker, flush=True)
+            told.send(worker)
         time.sleep(60)
-"""
 
 
 @contextmanager
-def other_process() -> Iterator[tuple[subprocess.Popen[str], int]]:
+def other_process() -> Iterator[tuple[BaseProcess, int]]:
     """A process that holds the lock, and the worker that it has forked."""
-    command = [sys.executable, "-c", textwrap.dedent(HOLD).format(root=str(ROOT))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        worker = int(process.stdout.readline())
-        try:
-            yield process, worker
-        finally:
-            process.kill()
-            os.kill(worker, signal.SIGKILL)
+    told, tells = fork.Pipe()
+    process = fork.Process(target=hold, args=(tells,))
+    process.start()
+    worker = told.recv()
+    try:
+        yield process, worker
+    finally:
+        process.kill()
+        process.join()
+        os.kill(worker, signal.SIGKILL)
 
 
 def test_a_killed_process_leaves_no_lock_even_if_a_worker_outlives_it():
     with other_process() as (process, worker):
         process.kill()
-        process.wait()
+        process.join()
         with locked(RUN):
             assert (RUN / ".lock").read_text().startswith(f"process {os.getpid()} on ")
         os.kill(worker, 0)  # it lives
@@ -154,8 +153,8 @@ def test_a_folder_that_cannot_be_written_is_left_to_others():
         pass
 
 
-def test_a_fit_into_the_folder_of_another_is_refused_and_told_who_is_there(run, fails):
-    folder = run("--epochs=1", "--name=a", "--no_test").folder
+def test_a_fit_into_the_folder_of_another_is_refused_and_told_who_is_there(trained, run, fails):
+    folder = trained("--epochs=1", "--no_test")
     before = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file() and p.name != ".lock"}
     with other_process() as (process, _):
         error = fails("--resume", "--name=a", "--epochs=2", "--lr=0.5")

@@ -11,17 +11,9 @@ from conftest import main
 
 from lit_opt.engine.callbacks import ChangeHyperparameters
 
-BASE = [
-    "--name=x",
-    "--resume",
-    "--epochs=4",
-    "--net=MLP",
-    "--net.hidden=[32]",
-    "--net.dropout=0.2",
-    "--crop_padding=1",
-    "--scheduler=OneCycleLR",
-    "--log_every_n_steps=5",
-]
+BASE = ["--name=x", "--resume", "--epochs=3", "--net=MLP", "--net.hidden=[32]"]
+BASE += ["--net.dropout=0.2", "--crop_padding=1", "--scheduler=OneCycleLR", "--log_every_n_steps=5"]
+EXPECTED: dict[tuple[str, ...], dict] = {}  # of whole runs
 
 
 class At(pl.Callback):
@@ -80,10 +72,11 @@ def digest() -> dict:
 
 
 def uninterrupted(words: list[str]) -> dict:
-    assert go(*words) == 0
-    expected = digest()
-    Path("runs").rename("whole")
-    return expected
+    if (*words,) not in EXPECTED:
+        assert go(*words) == 0
+        EXPECTED[(*words,)] = digest()
+        Path("runs").rename("whole")
+    return EXPECTED[(*words,)]
 
 
 PLATEAU = ["--scheduler=ReduceLROnPlateau", "--scheduler.patience=0", "--scheduler.threshold=0.9"]
@@ -92,37 +85,21 @@ STOPS_EARLY += ["--callbacks.patience=0"]
 ACCUMULATE = ["--accumulate_grad_batches=4"]
 HALF = ["--val_check_interval=0.5"]
 LIMIT = ["--limit_train_batches=8"]
+# 21 batches an epoch; with HALF, validated at 10 and 20 of them
+SITUATIONS = [([], 30), (ACCUMULATE, 9), (HALF, 52), (["--steps_per_execution=4"], 29)]
+SITUATIONS += [(["--ema=0.99"], 30), (["--mixup=0.2", "--erasing=0.5", "--flip=true"], 30)]
 SMALLER = [*HALF, f"--callbacks+={__name__}.SmallerBatches"]
-SITUATIONS = [  # 21 batches an epoch
-    ([], 30),
-    (ACCUMULATE, 9),
-    (HALF, 52),  # validated at 10 and 20 of 21
-    (["--steps_per_execution=4"], 29),
-    (["--ema=0.99"], 30),
-    (["--mixup=0.2", "--erasing=0.5", "--flip=true"], 30),
-    (["--max_steps=30"], 21),  # the end of an epoch
-    (SMALLER, 35),  # in the epoch that goes on with the batch size at its start
-    (SMALLER, 60),
-]
-MORE = [
-    ([], 42),  # the last batch of an epoch
-    (["--num_workers=2"], 30),
-    (SMALLER, 42),
-    (["--drop_last=true"], 30),
-    (["--steps_per_execution=4", "--max_steps=50"], 21),
-    (LIMIT, 12),
-    (["--max_steps=70"], 30),
-    (["--max_steps=70"], 42),
-    (["--scheduler=null", "--callbacks+=HalveWhenStuck"], 30),
-    (PLATEAU, 30),
-    (PLATEAU, 42),
-    (STOPS_EARLY, 30),
-    (["--val_fraction=0", "--no_test"], 30),
-    (["--optimizer=SGD", "--optimizer.momentum=0.9", "--precision=bf16-mixed"], 30),
-    (["--check_val_every_n_epoch=2"], 30),
-    (["--val_check_interval=30", "--check_val_every_n_epoch=null"], 29),
-    ([*STOPS_EARLY, "--min_epochs=3", "--lr=0.3"], 50),
-]
+SITUATIONS += [(["--max_steps=30"], 21), (SMALLER, 35), (SMALLER, 50)]
+MORE = [([], 42), (["--num_workers=2"], 30), (LIMIT, 12)]  # 42 is the end of an epoch
+MORE += [(["--max_steps=50"], 30), (["--max_steps=50"], 42), (PLATEAU, 30), (PLATEAU, 42)]
+MORE += [(["--scheduler=null", "--callbacks+=HalveWhenStuck"], 30), (STOPS_EARLY, 30)]
+MORE += [(["--val_fraction=0", "--no_test"], 30), (["--check_val_every_n_epoch=2"], 30)]
+MORE += [(["--optimizer=SGD", "--optimizer.momentum=0.9", "--precision=bf16-mixed"], 30)]
+MORE += [(["--val_check_interval=30", "--check_val_every_n_epoch=null"], 29)]
+MORE += [([*STOPS_EARLY, "--epochs=4", "--min_epochs=3", "--lr=0.3"], 50)]
+MORE += [(SMALLER, 42), (["--drop_last=true"], 30)]
+MORE += [(["--steps_per_execution=4", "--max_steps=50"], 21)]
+MORE += [(["--check_val_every_n_epoch=2"], 21)]
 
 
 IN_VALIDATION = [([], 42), (HALF, 52), (["--ema=0.99"], 42), (ACCUMULATE, 12)]
@@ -160,30 +137,29 @@ def test_a_run_that_has_ended_and_died_in_its_test_trains_no_further(words):
     assert digest()["epoch"] > expected["epoch"]
 
 
-@pytest.mark.parametrize("words", [["--batch_size=32"], ["--net.hidden=[16]"]])
-def test_a_resume_that_can_not_be_had_changes_nothing(words, capsys):
+def test_a_resume_that_can_not_be_had_changes_nothing(capsys):
     At.step, At.in_validation = 30, False
     assert go(f"--callbacks+={__name__}.At") == 143
     before = {path: path.read_bytes() for path in Path("runs/x").rglob("*.[yc]*")}
-    assert go(f"--callbacks+={__name__}.At", *words) == 2
-    error = capsys.readouterr().err.splitlines()[-2:]
-    assert "inside epoch 2" in error[0] + error[-1] or "do not fit --net" in error[-1]
-    assert "--batch_size 64; now it is 32" in error[0] or "do not fit --net" in error[-1]
-    assert {path: path.read_bytes() for path in Path("runs/x").rglob("*.[yc]*")} == before
+    told = ["inside epoch 2", "--batch_size 64; now it is 32", "do not fit --net"]
+    for words, named in (["--batch_size=32"], told[:2]), (["--net.hidden=[16]"], told[2:]):
+        assert go(f"--callbacks+={__name__}.At", *words) == 2
+        error = "".join(capsys.readouterr().err.splitlines()[-2:])
+        assert all(text in error for text in named)
+        assert {path: path.read_bytes() for path in Path("runs/x").rglob("*.[yc]*")} == before
     At.step = -1
     assert go(f"--callbacks+={__name__}.At") == 0
 
 
-def test_without_a_name_the_newest_run_goes_on(capsys):
+def test_without_a_name_the_newest_run_goes_on(trained, capsys):
     for name in ("a", "b"):
-        main(["--epochs=1", f"--name={name}", "--no_test"])
+        trained("--epochs=1", "--no_test", name=name)
     main(["--resume", "--epochs=2"])
     assert "continuing runs/b/checkpoints/last.ckpt, trainer.max_epochs 1 -> 2" in (
         capsys.readouterr().out
     )
+    before = {path: path.read_bytes() for path in Path("runs/b").rglob("*.*[!k]")}
     main(["--resume", "--name=b", "--no_test"])
-    assert "runs/b is finished" in capsys.readouterr().out
-
-
-def test_there_must_be_a_run_to_resume(fails):
-    assert "no run in 'runs' has a checkpoint" in fails("--resume")
+    told = "runs/b is finished; its scores are in runs/b/metrics.json; a larger --max_epochs would"
+    assert told in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in Path("runs/b").rglob("*.*[!k]")} == before

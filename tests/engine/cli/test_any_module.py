@@ -1,0 +1,211 @@
+"""Any LightningModule has the command line, the run folder and the resume, with any data."""
+
+import json
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+from lit_opt.engine.cli.main import main
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*treespec", "ignore:.*no `val_dataloader`"
+)
+mse = nn.functional.mse_loss
+
+
+class Plain(pl.LightningModule):
+    """As Lightning's documentation has it; it saves no hyperparameters."""
+
+    def __init__(self, width: int = 4, lr: float = 0.1) -> None:
+        super().__init__()
+        self.lr = lr
+        self.layers = nn.Sequential(nn.Linear(3, width), nn.Dropout(0.2), nn.Linear(width, 1))
+
+    def training_step(self, batch, batch_idx):
+        loss = mse(self.layers(batch["x"]), batch["y"])
+        self.log("train_loss", loss)
+        return loss
+
+    def validation_step(self, batch, batch_idx):
+        self.log("valid_loss", mse(self.layers(batch["x"]), batch["y"]))
+        self.log("valid_r2", 1.0)
+
+    def test_step(self, batch, batch_idx):
+        self.log("test_loss", mse(self.layers(batch["x"]), batch["y"]))
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), self.lr, momentum=0.9)
+        return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)]
+
+
+class Table(pl.LightningDataModule):
+    """Batches are dicts."""
+
+    def __init__(self, batch_size: int = 4, workers: int = 0) -> None:
+        super().__init__()
+        self.batch_size, self.workers = batch_size, workers
+        x = torch.randn(18, 3, generator=torch.Generator().manual_seed(0))
+        self.rows = [{"x": row, "y": row.sum(0, keepdim=True)} for row in x]
+
+    def train_dataloader(self):
+        return DataLoader(self.rows, self.batch_size, shuffle=True, num_workers=self.workers)
+
+    def val_dataloader(self):
+        return DataLoader(self.rows, 9)
+
+    test_dataloader = val_dataloader
+
+
+class TwoOptimizers(pl.LightningModule):
+    """A GAN in manual optimization, with loaders of its own and neither validation nor test."""
+
+    def __init__(self, lr: float = 0.05) -> None:
+        super().__init__()
+        self.lr, self.automatic_optimization = lr, False
+        self.generator, self.critic = nn.Linear(2, 3), nn.Linear(3, 1)
+
+    def train_dataloader(self):
+        x = torch.randn(12, 3, generator=torch.Generator().manual_seed(1))
+        return DataLoader(TensorDataset(x), 4, shuffle=True)
+
+    def training_step(self, batch):
+        for_generator, for_critic = self.optimizers()
+        fake = self.generator(torch.randn(len(batch[0]), 2))
+        loss = self.critic(fake.detach()).mean() - self.critic(batch[0]).mean()
+        for_critic.zero_grad()
+        self.manual_backward(loss + sum(p.square().sum() for p in self.critic.parameters()))
+        for_critic.step()
+        for_generator.zero_grad()
+        self.manual_backward(-self.critic(fake).mean())
+        for_generator.step()
+        self.log("critic_loss", loss)
+
+    def configure_optimizers(self):
+        parts = self.generator, self.critic
+        return [torch.optim.Adam(part.parameters(), self.lr) for part in parts]
+
+
+class Numbers(IterableDataset):
+    """It never ends, and can't say where it is."""
+
+    def __iter__(self):
+        while True:
+            yield {"x": torch.ones(3), "y": torch.ones(1)}
+
+
+class Endless(pl.LightningDataModule):
+    def train_dataloader(self):
+        return DataLoader(Numbers(), 2)
+
+
+class Kill(pl.Callback):
+    """Ends a run as a kill does: nothing is saved any more."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer, *args):
+        if trainer.global_step >= self.step:
+            raise KeyError("killed")
+
+
+def weights(run: str) -> dict[str, torch.Tensor]:
+    return torch.load(f"runs/{run}/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+
+
+def same(run: str, other: str) -> bool:
+    return str(weights(run)) == str(weights(other))
+
+
+def test_a_plain_module_has_all_that_a_run_has(capsys):
+    ran = main(Plain, Table, ["--name", "a", "--epochs", "3", "--width", "5", "--model.lr", "0.01"])
+    run = Path("runs/a")
+    scores = json.loads((run / "metrics.json").read_text())
+    best = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    assert best["callbacks"]["BestCheckpoint"]["monitor"] == "valid_loss"
+    assert scores["valid_loss"] == best["callbacks"]["BestCheckpoint"]["best_model_score"]
+    assert scores.keys() == {"valid_loss", "valid_r2", "test_loss"}
+    assert weights("a")["layers.0.weight"].shape == (5, 3)
+    assert ran.model.lr == 0.01
+    assert "best.ckpt is the one with the minimum of valid_loss" in capsys.readouterr().out
+    main(Plain, Table, ["test", "--ckpt_path", "runs/a/checkpoints/best.ckpt"])
+    assert f"test_loss {scores['test_loss']:.4f}" in capsys.readouterr().out
+    main(Plain, Table, ["--name", "a", "--resume"])
+    assert "runs/a is finished" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("model", [Plain, TwoOptimizers])
+def test_a_killed_run_ends_as_the_uninterrupted_one(monkeypatch, model, workers):
+    data = Table if model is Plain else None
+    words = ["--epochs", "3", "--save_every", "4", "--no_test"]
+    words += ["--log_every_n_steps", "2"]
+    words += ["--workers", str(workers)] if data else []
+    main(model, data, ["--name", "whole", *words])
+    kill = {"class_path": f"{__name__}.Kill", "init_args": {"step": 11}}
+    with pytest.raises(SystemExit):
+        main(model, data, ["--name", "cut", *words, "--callbacks", json.dumps([kill])])
+    cut = torch.load("runs/cut/checkpoints/last.ckpt", weights_only=True)
+    assert 0 < cut["global_step"] < 11
+    main(model, data, ["--name", "cut", "--resume", *words, "--callbacks", "[]"])
+    assert same("whole", "cut")
+    text = [Path(f"runs/{run}/metrics.csv").read_text() for run in ("whole", "cut")]
+    assert text[0] == text[1]
+
+
+def test_other_classes_by_flag_config_and_run(capsys):
+    paths = f"--model {__name__}.Plain --data {__name__}.Table"
+    theirs = pytest.importorskip("train").program
+    main(theirs, args=f"--name a --epochs 1 --batch_size 6 {paths}".split())
+    Path("c.yaml").write_text(
+        f"model: {__name__}.Plain\ndata:\n  class_path: {__name__}.Table\n"
+        "  init_args:\n    batch_size: 6\nepochs: 1\n"
+    )
+    main(theirs, args=["--name", "b", "--config", "c.yaml"])
+    main(theirs, args=["--name", "c", "--config", "runs/a/config.yaml"])
+    assert same("a", "b")
+    assert same("a", "c")
+    main(theirs, args=["--name", "a", "--resume", "--epochs", "2"])
+    capsys.readouterr()
+    for words, told in (
+        (f"{paths} --net MLP", "unknown option --net"),
+        (f"--model {__name__}.Plainn", f"{__name__} has no Plainn"),
+        (f"--model {__name__}.nothing.Net", f"No module named '{__name__}.nothing'"),
+    ):
+        with pytest.raises(SystemExit) as left:
+            main(theirs, args=words.split())
+        assert left.value.code == 2
+        assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("flags", "score"), [("", "min"), ("--monitor_mode max", "max")])
+def test_the_best_checkpoint_is_that_of_the_monitored_metric(flags, score):
+    main(Plain, Table, f"--name a --epochs 2 --monitor valid_loss {flags}".split())
+    with Path("runs/a/metrics.csv").open() as file:
+        names, *rows = [line.strip().split(",") for line in file]
+    losses = [
+        float(row[names.index("valid_loss")]) for row in rows if row[names.index("valid_loss")]
+    ]
+    best = torch.load("runs/a/checkpoints/best.ckpt", weights_only=True)
+    found = best["callbacks"]["BestCheckpoint"]["best_model_score"]
+    assert float(found) == pytest.approx({"min": min, "max": max}[score](losses))
+
+
+def test_a_stream_without_a_position_goes_on_counting_and_says_so(capsys):
+    words = ["--max_steps", "12", "--epochs", "-1", "--save_every", "5", "--name", "a"]
+    kill = {"class_path": f"{__name__}.Kill", "init_args": {"step": 8}}
+    with pytest.raises(SystemExit):
+        main(Plain, Endless, [*words, "--callbacks", json.dumps([kill])])
+    ran = main(Plain, Endless, [*words, "--resume", "--callbacks", "[]"])
+    assert ran.trainer.global_step == 12
+    assert "it begins anew at step 5" in capsys.readouterr().err
+
+
+def test_save_every_takes_steps_or_a_time(capsys):
+    with pytest.raises(SystemExit):
+        main(Plain, Table, ["--save_every", "soon"])
+    assert "expected steps such as 1000, or 90s, 10m, 1h" in capsys.readouterr().err
