@@ -21,10 +21,11 @@ class ReplayTraining(Callback):
     """
 
     state_key = "ReplayTraining"
+    _loaders: Sequence[ReplayedLoader] = ()  # its state is asked for before its setup, too
     _positions: Sequence[Mapping[str, Any]] = ()  # of a checkpoint
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._loaders: list[ReplayedLoader] = []
+        self._loaders = []
         if stage != "fit":
             return
         strategy: Any = trainer.strategy
@@ -47,8 +48,9 @@ class ReplayTraining(Callback):
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # set by seed_everything
         epoch = partial(_epoch_of, trainer)
         place = self._positions[len(self._loaders) :][:1]
-        self._loaders.append(ReplayedLoader(loader, seed, trainer.global_rank, epoch, *place))
-        return self._loaders[-1]
+        wrapped = ReplayedLoader(loader, seed, trainer.global_rank, epoch, *place)
+        self._loaders = [*self._loaders, wrapped]
+        return wrapped
 
     def on_train_start(self, trainer: Any, pl_module: pl.LightningModule) -> None:
         inside = trainer.fit_loop.restarted_mid_epoch
