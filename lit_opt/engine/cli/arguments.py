@@ -9,6 +9,7 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def _parse(flag: str, value: str) -> Any:
 
 
 def _pairs(argv: list[str]) -> Iterator[tuple[str, str | None]]:
-    """`--flag value`, `--flag=value` and `--flag` as (flag, value or None)."""
+    """`--flag value`, `--flag=value` and `--flag` as (flag, value or None); lists of metrics."""
     tokens = list(argv)
     while tokens:
         token = tokens.pop(0)
@@ -95,7 +96,10 @@ def _pairs(argv: list[str]) -> Iterator[tuple[str, str | None]]:
         elif equals:
             yield flag, value
         else:
-            yield flag, tokens.pop(0) if tokens and not is_flag(tokens[0]) else None
+            words = list(takewhile(lambda word: not is_flag(word), tokens))
+            words = words if flag.rstrip("+") in ("metrics", METRICS) else words[:1]
+            del tokens[: len(words)]
+            yield flag, (words[0] if words else None) if len(words) < 2 else str(words)
 
 
 def read_config(path: Path, options: Options) -> dict[str, Any]:

@@ -35,7 +35,8 @@ def checkpoint_layer(checkpoint: Mapping[str, Any], options: Options) -> dict[st
     ema = checkpoint.get("callbacks", {}).get("EMA")
     layer: dict[str, Any] = {"ema": ema["decay"]} if ema else {}
     for group, key in (("model", "hyper_parameters"), ("data", "datamodule_hyper_parameters")):
-        values = checkpoint.get(key, {})
+        # No metrics: those of the data, as an older version did not write them.
+        values = {k: v for k, v in checkpoint.get(key, {}).items() if (k, v) != ("metrics", None)}
         known = {k: v for k, v in values.items() if f"{group}.{k}" in options.names}
         layer |= expand_mapping({group: known}, options)
     return layer

@@ -116,14 +116,15 @@ class SourceData(LightningDataModule):
             implied["loss"] = {"class_path": self.targets.loss}
         return implied
 
-    def blank(self, samples: int) -> XY:
-        """Zeros as batches hold them; images whose shape is stated are not read for it."""
+    def example(self) -> XY:
+        """Two samples as batches hold them, x all 0; stated images are not read for it."""
         if len(self.in_shape) == 3 and type(self.targets) is Classes:
-            return torch.zeros(samples, *self.in_shape), torch.zeros(samples, dtype=torch.int64)
-        x, y = self._peek()
-        of_y = torch.float32 if y.is_floating_point() else torch.int64
-        blank_x = torch.zeros(samples, *self.in_shape, dtype=dtype_in_batch(x))
-        return blank_x, torch.zeros(samples, *y.shape[1:], dtype=of_y)
+            return torch.zeros(2, *self.in_shape), torch.zeros(2, dtype=torch.int64)
+        x, y = (values[torch.arange(2) % len(values)] for values in self._peek())
+        y = y if y.is_floating_point() else torch.zeros_like(y)  # classes are numbered later
+        sizes = self.in_shape, self.num_classes, self.targets
+        check_source_fits(self.where("train"), x, y, *sizes)
+        return torch.zeros_like(x, dtype=dtype_in_batch(x)), self.as_precision(x, y)[1]
 
     @cached_property
     def class_names(self) -> list[str] | None:

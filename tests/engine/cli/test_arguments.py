@@ -89,6 +89,27 @@ def test_appended_callbacks_are_kept_and_arguments_go_to_the_one_before_them(par
     assert callbacks[2]["init_args"]["cpu_stats"] is True
 
 
+def test_all_forms_of_metrics_give_the_same_configuration(parse):
+    Path("whole.yaml").write_text("metrics: [acc, {name: auroc, average: weighted}]\n")
+    Path("added.yaml").write_text("model:\n  metrics+: {auroc: {average: macro}}\n")
+    forms = [
+        "--metrics '[acc, {name: auroc, average: weighted}]'",
+        "--metrics '{acc: null, auroc: {average: weighted}}'",
+        "--metrics acc auroc --metrics.auroc.average weighted",
+        "--metrics.auroc.average weighted --metrics+=auroc",
+        "--metrics+=auroc --metrics.auroc.average=weighted",
+        "--metrics.auroc '{class_path: auroc, init_args: {average: weighted}}'",
+        "-c whole.yaml",
+        "-c added.yaml --metrics.auroc.average=weighted",
+    ]
+    auroc = {"name": "torchmetrics.classification.MulticlassAUROC"}
+    auroc |= {"average": "weighted", "num_classes": 10}
+    for form in forms:
+        metrics = parse(*shlex.split(form))["model"]["metrics"]
+        assert metrics["auroc"] == auroc, form
+        assert list(metrics) == ["acc", "auroc"], form
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "argument", "other"),
     [

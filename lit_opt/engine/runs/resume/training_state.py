@@ -113,8 +113,10 @@ def _length_of(trainer: pl.Trainer) -> list[int | None]:
 
 
 def _train_metrics(module: Any) -> dict[str, Metric]:
+    """By name, those that a wrapper holds as well."""
     scores = getattr(module, "train_scores", None)
-    return dict(scores.items(keep_base=True, copy_state=False)) if scores is not None else {}
+    named = scores.named_modules() if scores is not None else ()
+    return {name: metric for name, metric in named if name and isinstance(metric, Metric)}
 
 
 def _counts_of_all(trainer: Any, module: pl.LightningModule) -> list[dict[str, Any]]:
