@@ -12,7 +12,7 @@ from lit_opt.engine.optim.optimizers import build_optimizer
 from lit_opt.engine.optim.plan import Plan, plan_of
 from lit_opt.engine.optim.schedulers import build_schedulers
 from lit_opt.engine.tasks.loss_on_logits import OnLogits
-from lit_opt.engine.tasks.metrics import MeanLoss, Scores, better_direction, follow_data
+from lit_opt.engine.tasks.metrics import MeanLoss, Scores, follow_data
 from lit_opt.engine.tasks.metrics_by_name import build_metrics
 from lit_opt.engine.tasks.short_step import ShortStepModule
 
@@ -107,11 +107,5 @@ class LitModule(ShortStepModule):
         """The optimizer, and the schedulers for a training of that length."""
         hp: Any = self.hparams
         optimizer = build_optimizer(hp.optimizer, self, self.lr, plan.may_fuse, hp.lr_factors)
-        return [optimizer], build_schedulers(
-            hp.scheduler, optimizer, plan, hp.warmup, hp.scheduler_interval, *self.best_by()
-        )
-
-    def best_by(self) -> tuple[str, str]:
-        """The validation metric that selects the best checkpoint, and "min" or "max"."""
-        monitor: str = self.hparams["monitor"]
-        return monitor, better_direction(self.val_scores, monitor)
+        fitted = plan, hp.warmup, hp.scheduler_interval, *self.best_by()
+        return [optimizer], build_schedulers(hp.scheduler, optimizer, *fitted)

@@ -16,7 +16,7 @@ OWN = __name__.partition(".")[0]
 PACKAGES = ("torch", "torchvision", "torchmetrics", "lightning", OWN, "sklearn")
 _allowed = {*PACKAGES, "__main__"}  # the program itself runs already
 # Options whose values may look like import paths and are names of files.
-FILES = ("config", "c", "ckpt_path", "name", "data_dir", "default_root_dir")
+FILE_OPTIONS = ("config", "c", "ckpt_path", "name", "data_dir", "default_root_dir")
 IMPORT_PATH = re.compile(r"(?<![\w.:/-])([A-Za-z_]\w*)(?:[.:][A-Za-z_]\w*)+(?![\w/-])")
 
 
@@ -57,7 +57,7 @@ def packages_in_flags(words: Iterable[str]) -> set[str]:
     for word in words:
         if word.startswith("-"):
             flag, _, word = word.lstrip("-").partition("=")
-        if flag.rpartition(".")[2] not in FILES and not Path(word[:60]).exists():
+        if flag.rpartition(".")[2] not in FILE_OPTIONS and not Path(word[:60]).exists():
             found |= packages_in_text(word)
     return found
 

@@ -231,11 +231,16 @@ def find_class(option: str, wanted: str, homes: Sequence[str]) -> str:
 
 
 def classes_in(home: str) -> Iterator[tuple[str, str]]:
-    """(name, import path) of a module's own public classes; of torch.nn the losses."""
+    """(name, import path) of a module's own public classes; of torch.nn the losses.
+
+    A loss of one's own may be a function.
+    """
     module = importlib.import_module(home)
     listed = getattr(module, "__all__", ())
     for name, value in vars(module).items():
-        own = inspect.isclass(value) and (name in listed or value.__module__.startswith(home))
+        kind = inspect.isfunction if home.endswith(".losses") else inspect.isclass
+        own = kind(value) or inspect.isclass(value)
+        own = own and (name in listed or value.__module__.startswith(home))
         own = own and name[0] != "_"
         if own and (home != "torch.nn" or name.endswith("Loss")):
             yield name, f"{home}.{name}"

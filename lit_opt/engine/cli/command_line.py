@@ -219,10 +219,16 @@ def _parser(command: str, model_class: type, data_class: type | None) -> Parser:
         type=str | None,
         help="Checkpoint to continue from, or to validate, test or predict with.",
     )
+    parser.add_argument(
+        "--save_every",
+        type=int | str | None,
+        help="Steps, such as 1000, or a time, 90s, 10m or 1h, after which last.ckpt is written "
+        "inside an epoch, too.",
+    )
     if command == "fit":
         _add_options_of_fit(parser)
-        if "monitor" not in inspect.signature(model_class).parameters:
-            _add_monitor(parser)
+    if "monitor" not in inspect.signature(model_class).parameters:
+        _add_monitor(parser)
     options = {"fail_untyped": False, "instantiate": False, "sub_configs": True}
     parser.add_class_arguments(Trainer, "trainer", skip={"precision"}, **options)
     parser.add_argument(
@@ -252,12 +258,6 @@ def _add_options_of_fit(parser: Parser) -> None:
         help="Go on with the run --name, or the one saved last, from its newest checkpoint "
         "and with its options; a --name that is not there yet is started.",
     )
-    parser.add_argument(
-        "--save_every",
-        type=int | str | None,
-        help="Steps, such as 1000, or a time, 90s, 10m or 1h, after which last.ckpt is written "
-        "inside an epoch, too.",
-    )
 
 
 def _has_loaders(model_class: type) -> bool:
@@ -284,7 +284,7 @@ def _options(parser: Parser, model_class: type, data_class: type | None) -> Opti
     keys = list(parser.get_defaults().keys())  # a Namespace is no mapping
     homes = {
         "model.net": _beside(model_class, "models"),
-        "model.loss": ["torch.nn"],
+        "model.loss": ["torch.nn", *_beside(model_class, "losses")],
         "data.dataset": _beside(data_class, "sources"),
         "trainer.callbacks": [f"{ENGINE}.callbacks", "lightning.pytorch.callbacks"],
     }

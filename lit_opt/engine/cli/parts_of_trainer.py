@@ -149,7 +149,7 @@ def trainer_of(
         "profiler": given.profiler or (None if given.barebones else NoProfiler()),
         "default_root_dir": str(folder or given.default_root_dir or "."),
     }
-    trainer = _built(arguments)
+    trainer = _trainer_from(arguments)
     _check_graphs(trainer, config.compile)
     if cost := emulated(trainer.precision, trainer.strategy.root_device):
         trainer.print(cost)
@@ -159,7 +159,7 @@ def trainer_of(
     return trainer
 
 
-def _built(arguments: dict[str, Any]) -> Trainer:
+def _trainer_from(arguments: dict[str, Any]) -> Trainer:
     """Raises `UserError` for whatever the Trainer's constructor refuses: it is given options."""
     for key in ("accumulate_grad_batches", "check_val_every_n_epoch"):  # it would divide by them
         if arguments[key] is not None and arguments[key] < 1:

@@ -20,6 +20,7 @@ from lit_opt.engine.errors import UserError
 from lit_opt.engine.lightning_private import QuickHookName, step_alone
 from lit_opt.engine.optim.plan import Plan, uses_gradients
 from lit_opt.engine.optim.schedulers import is_over
+from lit_opt.engine.tasks.metrics import Scores, better_direction
 from lit_opt.engine.tasks.net_check import check_targets
 
 
@@ -35,6 +36,7 @@ class NoProfiler(PassThroughProfiler):
 class ShortStepModule(QuickHookName, pl.LightningModule):
     """A LightningModule whose optimizer steps directly where nothing else takes part in it."""
 
+    val_scores: Scores
     # Of which optimizer, and its step, if nothing else takes part in that.
     _plain_step: tuple[torch.optim.Optimizer | None, Callable[[], Any] | None] = None, None
 
@@ -92,6 +94,11 @@ class ShortStepModule(QuickHookName, pl.LightningModule):
         plateau = any(isinstance(s["scheduler"], ReduceLROnPlateau) for s in schedulers)
         if plateau and not data.has_validation:
             raise UserError("ReduceLROnPlateau needs a validation; set --val_fraction above 0")
+
+    def best_by(self) -> tuple[str, str]:
+        """The validation metric that selects the best checkpoint, and "min" or "max"."""
+        monitor: str = self.hparams["monitor"]
+        return monitor, better_direction(self.val_scores, monitor)
 
     def optimizers_for(self, plan: Plan) -> Any:
         """The optimizers and the schedulers for a training of that length, in Lightning's form."""

@@ -19,6 +19,7 @@ def test_classes_go_by_their_names_in_any_case(parse):
     ]
     for value, path in paths:
         assert value["class_path"] == path
+    assert "lit_opt.losses.my_cross_entropy" in str(parse("--loss=MyCrossEntropy")["model"]["loss"])
 
 
 @pytest.mark.parametrize("value", [0.1, 1e-5, 1e30, [0.9, 0.95], None, True, "1e-5", {"a": "null"}])
