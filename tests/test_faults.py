@@ -208,5 +208,5 @@ def test_slurm_requeues_if_asked_to(whole):
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["step 30", "fit 42", "end"])
 def test_an_exception_in_a_hook(whole, moment):
-    assert_told(Run(*COMMAND, BREAK=moment).end(), 1, "ValueError: out of luck", lines=2)
+    assert_told(Run(*COMMAND, BREAK=moment).end(), 1, "ValueError: out of luck", lines=3)
     assert_ends_like(whole)
