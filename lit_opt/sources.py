@@ -9,6 +9,8 @@ from torch import Tensor
 
 from lit_opt.engine.loading.image_folder import ImageFolder
 from lit_opt.engine.loading.source import Source
+from lit_opt.engine.loading.split import every_fifth
+from lit_opt.engine.loading.table import CSV
 from lit_opt.engine.loading.torchvision_sources import (
     CIFAR10,
     CIFAR100,
@@ -22,6 +24,7 @@ from lit_opt.engine.targets import Regression
 __all__ = [
     "CIFAR10",
     "CIFAR100",
+    "CSV",
     "EMNIST",
     "KMNIST",
     "MNIST",
@@ -67,14 +70,7 @@ class Diabetes(Source):
 
 
 def _every_fifth_is_test(x: Tensor, y: Tensor, split: str) -> tuple[Tensor, Tensor] | None:
-    """The fixed 80/20 split: within each class (regression: in all) every fifth sample is a test.
-
-    No random numbers, so no version of anything can move a test sample into the training set.
-    """
     if split == "val":
         return None
-    by_class = torch.arange(len(y)) if y.is_floating_point() else y.argsort(stable=True)
-    test = torch.zeros(len(y), dtype=torch.bool)
-    test[by_class[4::5]] = True
-    keep = test if split == "test" else ~test
+    keep = every_fifth(y) if split == "test" else ~every_fifth(y)
     return x[keep], y[keep]

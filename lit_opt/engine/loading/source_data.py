@@ -80,7 +80,10 @@ class SourceData(LightningDataModule):
     @cached_property
     def targets(self) -> Classes:
         """What y is, as the source declares it or the training set shows."""
-        return self._declared or inferred(self._peek()[1]) or Classes()
+        if self._declared:
+            return self._declared
+        y = self._peek()[1]
+        return self._declared or inferred(y) or Classes()  # reading may tell
 
     @property
     def _declared(self) -> Classes | None:
@@ -178,7 +181,7 @@ class SourceData(LightningDataModule):
     def _checked(self, split: str, loaded: XY | None) -> Batches:
         """Its classes are numbered by name: as the checkpoint does, or the training set."""
         where, whose = self.where(split), "the checkpoint" if self.kept else "the training set"
-        x, y = check_split(where, loaded, self.targets)
+        x, y = check_split(where, loaded, self.targets, self.source.nan_is_missing)
         if self.targets.named:
             y = renumbered(where, y, self._classes[split], self._known_classes, whose)
         if self.kept and x.shape[1:] != self.in_shape:
@@ -193,14 +196,17 @@ class SourceData(LightningDataModule):
     def _peek(self) -> XY:
         """The official training set, validation samples included."""
         self.prepare_data()
-        return check_split(self.where(self.needs), self._load(self.needs), self._declared)
+        loaded = self._load(self.needs)  # it may tell what is declared
+        return check_split(
+            self.where(self.needs), loaded, self._declared, self.source.nan_is_missing
+        )
 
     def share(self, other: SourceData) -> None:
         """Takes over what another instance of the same arguments has read already."""
         shared = ["_prepared", "_loaded", "_classes", "_sample_names", "kept", "origin"]
         shared += ["continues", "needs", "in_shape", "num_classes", "targets"]
         vars(self).update({key: vars(other)[key] for key in shared if key in vars(other)})
-        self.source.known_classes = other.source.known_classes
+        vars(self.source).update(vars(other.source))
 
     # ---- what a checkpoint says of the data ----
 
@@ -221,6 +227,9 @@ class SourceData(LightningDataModule):
             if names and known and set(names) <= set(known):
                 self.kept = replace(facts, in_shape=None, mean=None, std=None)
         self.source.known_classes = self.kept.classes if self.kept else None
+        if self.source.found != (found := self.kept.found if self.kept else None):
+            self.source.found = found
+            self._loaded.clear()
         for key in ("in_shape", "num_classes", "class_names", "normalizer"):
             vars(self).pop(key, None)
 
@@ -233,7 +242,14 @@ class SourceData(LightningDataModule):
     def normalizer(self) -> Normalize:
         data = self.splits["train" if "train" in self.splits else "test"]
         moments = self.kept.moments if self.kept else None
-        return Normalize(data.x, data.rows, self.normalizes, moments)
+        return Normalize(
+            data.x,
+            data.rows,
+            self.normalizes,
+            moments,
+            self.source.raw_channels,
+            self.source.nan_is_missing,
+        )
 
     def put(
         self, train: Batches, own: Batches | None, parts: tuple[Batches, Batches], stage: str
@@ -266,6 +282,7 @@ class SourceData(LightningDataModule):
             counts=cut.counts,
             fingerprint=cut.fingerprint,
             val_ids=cut.val_ids,
+            found=self.source.found,
         )
 
     def _as_before(self, cut: Cut, stage: str) -> Cut:
