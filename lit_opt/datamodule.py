@@ -134,9 +134,7 @@ class ImageData(SourceData):
     def test_dataloader(self) -> LazyLoader:
         return self.loader("test", self.eval_batch_size)
 
-    def predict_dataloader(self) -> LazyLoader:
-        """The test set, in order."""
-        return self.test_dataloader()
+    predict_dataloader = test_dataloader  # in order
 
     # ---- what happens to a batch, on the device ----
 

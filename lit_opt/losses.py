@@ -1,7 +1,6 @@
 """Losses of your own: any function or `nn.Module` called as `loss(outputs, labels)`.
 
-Name it by its import path: `python train.py --loss lit_opt.losses.my_cross_entropy`.
-The losses of torch.nn go by their names: `--loss MSELoss`.
+They go by their names, like those of torch.nn: `python train.py --loss my_cross_entropy`.
 """
 
 import torch

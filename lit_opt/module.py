@@ -12,7 +12,7 @@ from lit_opt.engine.optim.optimizers import build_optimizer
 from lit_opt.engine.optim.plan import Plan, plan_of
 from lit_opt.engine.optim.schedulers import build_schedulers
 from lit_opt.engine.tasks.loss_on_logits import OnLogits
-from lit_opt.engine.tasks.metrics import MeanLoss, Scores, better_direction, follow_data
+from lit_opt.engine.tasks.metrics import MeanLoss, Scores, follow_data
 from lit_opt.engine.tasks.metrics_by_name import build_metrics
 from lit_opt.engine.tasks.short_step import ShortStepModule
 
@@ -27,8 +27,10 @@ class LitModule(ShortStepModule):
         loss: A loss of torch.nn by name (nll, mse, CrossEntropyLoss), or a path to a callable.
         metrics: Of torchmetrics by name, such as [auroc, f1, acc]; arguments: --metrics.f1.KEY.
             Each gives train/NAME, val/NAME and test/NAME. Default: acc; --metrics+=f1 adds to it.
-        optimizer: An optimizer of torch.optim by name, its arguments as --optimizer.KEY.
+        optimizer: An optimizer of torch.optim by name, its arguments as --optimizer.KEY; no_decay
+            true leaves biases and norms out of weight decay.
         lr: Learning rate, whatever the optimizer; the peak where a scheduler moves it.
+        lr_factors: Factors of lr for parts of the module, such as {net.backbone: 0.1}. Default: 1.
         scheduler: One of torch.optim.lr_scheduler, fitted to the run; arguments: --scheduler.KEY.
         scheduler_interval: Unit in which the scheduler counts. Default: as it suits the scheduler.
         warmup: Fraction of all optimizer steps over which lr rises linearly from 0, in [0, 1).
@@ -42,6 +44,7 @@ class LitModule(ShortStepModule):
         metrics: dict[str, Any] | None = None,
         optimizer: dict[str, Any] | str = "AdamW",
         lr: float = 1e-3,
+        lr_factors: dict[str, float] | None = None,
         scheduler: dict[str, Any] | str | None = None,
         scheduler_interval: str | None = None,
         warmup: float = 0.0,
@@ -103,12 +106,6 @@ class LitModule(ShortStepModule):
     def optimizers_for(self, plan: Plan) -> Any:
         """The optimizer, and the schedulers for a training of that length."""
         hp: Any = self.hparams
-        optimizer = build_optimizer(hp.optimizer, self, self.lr, plan.may_fuse)
-        return [optimizer], build_schedulers(
-            hp.scheduler, optimizer, plan, hp.warmup, hp.scheduler_interval, *self.best_by()
-        )
-
-    def best_by(self) -> tuple[str, str]:
-        """The validation metric that selects the best checkpoint, and "min" or "max"."""
-        monitor: str = self.hparams["monitor"]
-        return monitor, better_direction(self.val_scores, monitor)
+        optimizer = build_optimizer(hp.optimizer, self, self.lr, plan.may_fuse, hp.lr_factors)
+        fitted = plan, hp.warmup, hp.scheduler_interval, *self.best_by()
+        return [optimizer], build_schedulers(hp.scheduler, optimizer, *fitted)

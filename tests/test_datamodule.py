@@ -197,7 +197,7 @@ def test_under_the_cli(tmp_path, monkeypatch):
 def test_splits_share_one_copy_on_the_gpu_if_it_fits(monkeypatch):
     data = prepared("fit", Digits())
     device = torch.device("meta")  # stands for a GPU
-    size = data.splits["train"].x.nbytes
+    size = data.splits["train"].x.nbytes + data.splits["train"].y.nbytes
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * size - 2, 0))
     assert data._on_gpu(data.splits["train"], device) is data.splits["train"]
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * size, 0))

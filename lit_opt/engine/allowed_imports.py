@@ -1,17 +1,23 @@
 """Importing a module runs its code: what configs, checkpoints and flags may name is limited.
 
-Whatever else they name is refused before it is imported. Only `allow=` in `train.py` and the
-command line, `--allow`, can allow more; a config can not.
+Whatever else they name is refused before it is imported. Only `train.py` and the command line can
+allow more, by `--allow` or by an option that names a class of the package; a config can not.
 """
 
+import re
 import sys
 from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
 
 from lit_opt.engine.errors import UserError
 
 OWN = __name__.partition(".")[0]
 PACKAGES = ("torch", "torchvision", "torchmetrics", "lightning", OWN, "sklearn")
 _allowed = {*PACKAGES, "__main__"}  # the program itself runs already
+# Options whose values may look like import paths and are names of files.
+FILE_OPTIONS = ("config", "c", "ckpt_path", "name", "data_dir", "default_root_dir")
+IMPORT_PATH = re.compile(r"(?<![\w.:/-])([A-Za-z_]\w*)(?:[.:][A-Za-z_]\w*)+(?![\w/-])")
 
 
 def split_allowed(words: list[str]) -> tuple[list[str], list[str]]:
@@ -39,6 +45,42 @@ def allow(names: Iterable[str]) -> None:
         if not all(part.isidentifier() for part in parts) or parts[0] == "jsonargparse":
             raise UserError(f"--allow {name!r}: expected the name of a package, such as my_package")
         _allowed.add(name)
+
+
+def packages_in_flags(words: Iterable[str]) -> set[str]:
+    """The packages that lie here and are named by options, such as `--net my_package.Net`.
+
+    Not those of Python itself, folders without an `__init__.py`, or names of files: `data.csv`
+    must not let a config import `data.py`.
+    """
+    found, flag = set(), ""
+    for word in words:
+        if word.startswith("-"):
+            flag, _, word = word.lstrip("-").partition("=")
+        if flag.rpartition(".")[2] not in FILE_OPTIONS and not Path(word[:60]).exists():
+            found |= packages_in_text(word)
+    return found
+
+
+def packages_in_text(text: str) -> set[str]:
+    return set(filter(is_package_here, {match[1] for match in IMPORT_PATH.finditer(text)}))
+
+
+def is_package_here(name: str) -> bool:
+    """Whether it is a module's or package's, neither Python's own nor a folder like `runs`."""
+    package = name.partition(".")[0]
+    if package in {*sys.stdlib_module_names, *sys.builtin_module_names, "jsonargparse", "__main__"}:
+        return False
+    try:
+        spec = find_spec(package)
+    except ValueError:  # a module that was made by hand
+        return False
+    return spec is not None and spec.has_location
+
+
+def allowed_here() -> list[str]:
+    """What may be named in this process beside the packages that always may."""
+    return sorted(_allowed - {*PACKAGES, "__main__"})
 
 
 def limit_imports() -> None:

@@ -171,9 +171,9 @@ class MultiLabel(SoftLabels):
 
 
 class Regression(SoftLabels):
-    """Numbers: y float (N, K), (N,) or of more axes, such as images; outputs of the same shape."""
+    """Numbers: y (N, K), (N,) or of more axes, such as images; float outputs of that shape."""
 
-    y = "float (N, K), (N,) or (N, …)"
+    y = "numbers (N, K), (N,) or (N, …)"
     loss = "torch.nn.MSELoss"
     metrics = ()
     refused = ("CrossEntropyLoss", "NLLLoss", "MultiMarginLoss")
@@ -181,7 +181,7 @@ class Regression(SoftLabels):
     named = False
 
     def fits(self, y: Tensor) -> bool:
-        return y.is_floating_point()
+        return y.ndim > 0 and not y.is_complex()
 
     def loaded(self, y: Tensor) -> Tensor:
         return y.float().view(len(y), -1) if y.ndim == 1 else y.float()

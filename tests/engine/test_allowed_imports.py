@@ -9,9 +9,12 @@ import pytest
 import torch
 import torch.utils.cpp_extension  # it logs when it is first imported
 from conftest import main
+from sabotage import Run
 from torch import nn
 
+from lit_opt.engine import allowed_imports as imports
 from lit_opt.module import LitModule
+from train import program
 
 FOREIGN = """
 from pathlib import Path
@@ -67,10 +70,10 @@ CONFIGS += [f"callbacks: [{{{CALLBACK}, init_args: {{on_fit_start: NAME.loss}}}}
 CONFIGS += [f"metrics: {{a: {{{METRIC}, init_args: {{base_metric: NAME.Net}}}}}}"]
 CONFIGS += [f"net: {{{NET}, init_args: {{norm_layer: NAME.Net}}}}"]
 CONFIGS += [f"{key}: {{class_path: NAME.Net}}" for key in ("logger", "profiler", "strategy")]
-FLAGS = ["--net=NAME.Net", "--loss NAME.loss", "--optimizer=NAME.Optimizer"]
-FLAGS += ["--scheduler NAME.Net", "--dataset=NAME.Net", "--callbacks+=NAME.Callback"]
-FLAGS += ["--metrics.a=NAME.Net", "--net.help NAME.Net"]
-FLAGS += [f"--{name} !!python/object/apply:NAME.loss [1, 2]" for name in ("net", "net.hidden")]
+FLAGS = [  # of code; what a flag names otherwise is the user's own
+    "--net !!python/object/apply:NAME.loss [1, 2]",
+    "--net.hidden !!python/object/apply:NAME.loss [1, 2]",
+]
 
 
 @pytest.mark.parametrize("given", [*CONFIGS, *FLAGS])
@@ -143,6 +146,82 @@ def test_what_is_allowed_is_used(run, foreign):
     cli = run(written(config.replace("NAME", foreign)), f"--allow={foreign}", *SHORT)
     assert Path("imported").exists()
     assert type(cli.trainer.optimizers[0]).__name__ == "Optimizer"
+
+
+FLAGS_OF_CODE = {
+    "--loss=NAME.loss": ("model.loss.loss", "loss"),
+    "--optimizer {name: NAME.Optimizer, momentum: 0.9}": ("trainer.optimizers.0", "Optimizer"),
+    '--callbacks+={"class_path":"NAME.Callback"}': ("trainer.callbacks.0", "Callback"),
+}
+
+
+@pytest.mark.parametrize("flag", FLAGS_OF_CODE)
+def test_what_a_flag_names_is_used(run, foreign, flag):
+    done = run(*flag.replace("NAME", foreign).split(" ", 1), *SHORT)
+    where, name = FLAGS_OF_CODE[flag]
+    found: Any = done
+    for key in where.split("."):
+        found = found[int(key)] if key.isdigit() else getattr(found, key)
+    assert getattr(found, "__name__", type(found).__name__) == name
+
+
+def test_what_a_default_of_train_py_names_is_used(foreign):
+    done = main(SHORT, defaults={**program.defaults, "loss": f"{foreign}.loss"})
+    assert done.model.loss.loss.__name__ == "loss"
+
+
+NO_CODE = [
+    "--config=NAME.yaml",
+    "-c NAME.yaml",
+    "--name=NAME.x",
+    "--data_dir NAME.d",
+    "--data.data_dir=NAME.d",
+]
+NO_CODE += [
+    "--dataset.path=NAME.yaml",
+    "--x=./NAME.py",
+    "--x=os.system",
+    "--x=jsonargparse.CLI",
+    "--x=folder.code",
+]
+
+
+def test_names_of_files_and_python_s_own_are_no_names_of_packages(foreign):
+    """`--config data.yaml` must not let it import a `data.py` that came along."""
+    Path(f"{foreign}.yaml").touch()
+    Path("folder").mkdir()
+    Path("folder/code.py").write_text("Path('imported').touch()")
+    words = [word for text in NO_CODE for word in text.replace("NAME", foreign).split()]
+    assert imports.packages_in_flags(words) == set()
+    assert imports.packages_in_flags([f"--x={foreign}.yml"]) == {foreign}
+    assert not Path("imported").exists()
+
+
+def test_a_config_can_not_allow_itself(fails, foreign):
+    error = fails(written(f"allow: [{foreign}]\nloss: {foreign}.loss"), *SHORT)
+    assert "allow" in error
+    assert not Path("imported").exists()
+
+
+@pytest.mark.slow
+def test_a_run_s_allowance_holds_for_its_resume_and_for_nothing_else(foreign):
+    """Each in a process of its own, as what is imported once stays so."""
+    short = ["--name=a", *SHORT[1:]]
+    assert Run(f"--loss={foreign}.loss", "--epochs=1", *short).end()[0] == 0
+    Path("imported").unlink()
+    code, _, error = Run("--resume", "--epochs=2", *short).end()
+    assert (code, error) == (0, "")
+    Path("imported").unlink()
+    config, record = Path("runs/a/config.yaml"), Path("runs/a/environment.json")
+    others = [Run(f"--config={config}", "--epochs=1", "--name=b", *SHORT[1:])]
+    others[0].end()
+    record.write_text(json.dumps([{"allowed": ["os", "posix", "runs", "..", 1, "jsonargparse"]}]))
+    others.append(Run("--resume", "--epochs=3", *short))
+    for other in others:
+        code, _, error = other.end()
+        assert code == 2
+        assert f"--allow {foreign}" in error
+    assert not Path("imported").exists()
 
 
 def test_train_py_allows_its_project_and_what_it_defines(foreign, monkeypatch):

@@ -24,8 +24,6 @@ class ChangeHyperparameters(Callback):
     def __init__(self) -> None:
         self.memory: dict[str, float] = {}
         """What `.change()` wants to remember between calls; saved in checkpoints."""
-        self.lr_factor = 1.0
-        """By what all changes so far have multiplied lr, and the rest of its schedule."""
         self._kept: dict[str, float] = {}  # changes that are in no optimizer's state
         self._position: dict[str, Any] = {}  # of a checkpoint: where in its epoch the loader was
 
@@ -60,10 +58,10 @@ class ChangeHyperparameters(Callback):
             if name == "lr" and hparams[name] > 0:
                 schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
                 scale_lr(optimizer, schedulers, value / hparams[name])
-                self.lr_factor *= value / hparams[name]
             elif name in IN_OPTIMIZER:
                 for group in optimizer.param_groups:
-                    group[name] = value
+                    if name != "weight_decay" or "/no_decay" not in group.get("name", ""):
+                        group[name] = value
             else:
                 self._kept[name] = value
                 self._apply_kept(trainer, pl_module)
@@ -82,7 +80,7 @@ class ChangeHyperparameters(Callback):
         data.batch_size = int(self._kept.get("batch_size", data.batch_size))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"memory": self.memory, "kept": self._kept, "lr_factor": self.lr_factor}
+        return {"memory": self.memory, "kept": self._kept}
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Makes the earlier changes again, but for what the flags give anew."""
@@ -94,7 +92,6 @@ class ChangeHyperparameters(Callback):
         now = _innermost({"model": pl_module.hparams, "data": trainer.datamodule.hparams})
         given = {name for name in now if name in then and then[name] != now[name]}
         self.memory = dict(state["memory"])
-        self.lr_factor = 1.0 if "lr" in given else state["lr_factor"]
         self._kept = {name: value for name, value in state["kept"].items() if name not in given}
         self._position = checkpoint.get(type(trainer.datamodule).__qualname__, {})
         epoch = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]

@@ -9,6 +9,7 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def _parse(flag: str, value: str) -> Any:
 
 
 def _pairs(argv: list[str]) -> Iterator[tuple[str, str | None]]:
-    """`--flag value`, `--flag=value` and `--flag` as (flag, value or None)."""
+    """`--flag value`, `--flag=value` and `--flag` as (flag, value or None); lists of metrics."""
     tokens = list(argv)
     while tokens:
         token = tokens.pop(0)
@@ -95,7 +96,10 @@ def _pairs(argv: list[str]) -> Iterator[tuple[str, str | None]]:
         elif equals:
             yield flag, value
         else:
-            yield flag, tokens.pop(0) if tokens and not is_flag(tokens[0]) else None
+            words = list(takewhile(lambda word: not is_flag(word), tokens))
+            words = words if flag.rstrip("+") in ("metrics", METRICS) else words[:1]
+            del tokens[: len(words)]
+            yield flag, (words[0] if words else None) if len(words) < 2 else str(words)
 
 
 def read_config(path: Path, options: Options) -> dict[str, Any]:
@@ -227,11 +231,16 @@ def find_class(option: str, wanted: str, homes: Sequence[str]) -> str:
 
 
 def classes_in(home: str) -> Iterator[tuple[str, str]]:
-    """(name, import path) of a module's own public classes; of torch.nn the losses."""
+    """(name, import path) of a module's own public classes; of torch.nn the losses.
+
+    A loss of one's own may be a function.
+    """
     module = importlib.import_module(home)
     listed = getattr(module, "__all__", ())
     for name, value in vars(module).items():
-        own = inspect.isclass(value) and (name in listed or value.__module__.startswith(home))
+        kind = inspect.isfunction if home.endswith(".losses") else inspect.isclass
+        own = kind(value) or inspect.isclass(value)
+        own = own and (name in listed or value.__module__.startswith(home))
         own = own and name[0] != "_"
         if own and (home != "torch.nn" or name.endswith("Loss")):
             yield name, f"{home}.{name}"

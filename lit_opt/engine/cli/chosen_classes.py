@@ -15,7 +15,7 @@ from lit_opt.engine.allowed_imports import allow, check_import
 from lit_opt.engine.cli.program import Program
 
 GROUPS = ("model", "data")
-IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.\w+)+")
+CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.\w+)+")
 
 
 def choose_classes(program: Program, words: list[str]) -> tuple[Program, list[str]]:
@@ -36,13 +36,13 @@ def choose_classes(program: Program, words: list[str]) -> tuple[Program, list[st
             check_import(value, f"--{group}")
     allow(value.partition(".")[0] for value in flagged.values())
     chosen |= flagged
-    stated = {"model": _path_of(program.model), "data": _path_of(program.data)}
+    stated = {"model": _class_path(program.model), "data": _class_path(program.data)}
     chosen = {group: path for group, path in chosen.items() if path != stated[group]}
     given: dict[str, Any] = {**chosen, "chosen": frozenset(chosen)}
     return replace(program, **given), rest
 
 
-def _path_of(cls: type | str | None) -> str | None:
+def _class_path(cls: type | str | None) -> str | None:
     return f"{cls.__module__}.{cls.__qualname__}" if isinstance(cls, type) else cls
 
 
@@ -56,7 +56,7 @@ def _flagged(words: list[str]) -> tuple[dict[str, str], list[str]]:
         flag, equals, value = word.partition("=")
         group = flag.removeprefix("--")
         value = value if equals else (words[0] if words else "")
-        if flag.startswith("--") and group in GROUPS and IMPORT_PATH.fullmatch(value):
+        if flag.startswith("--") and group in GROUPS and CLASS_PATH.fullmatch(value):
             flagged[group] = value
             del words[: not equals]
         else:
@@ -90,6 +90,6 @@ def _named_in(path: Path) -> dict[str, str]:
     for group in GROUPS if isinstance(content, dict) else ():
         value = content.get(group)
         value = value.get("class_path") if isinstance(value, dict) else value
-        if isinstance(value, str) and IMPORT_PATH.fullmatch(value):
+        if isinstance(value, str) and CLASS_PATH.fullmatch(value):
             named[group] = value
     return named

@@ -6,7 +6,7 @@ import re
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, get_type_hints
 
 import torch
 from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]
@@ -25,9 +25,11 @@ from lit_opt.engine.cli.arguments import (
     expand_mapping,
     join_arguments,
 )
+from lit_opt.engine.cli.config_layers import leave_defaults, written
 from lit_opt.engine.cli.messages import argument_of, short_error
 from lit_opt.engine.cli.named_objects import check_named_objects
 from lit_opt.engine.cli.options import Options, split_command
+from lit_opt.engine.cli.precision import fast_precision
 from lit_opt.engine.cli.program import Program
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.lightning_private import help_with_short_names
@@ -86,19 +88,41 @@ class CommandLine:
             self.parser.set_defaults({f"{group}.{key}": value for key, value in values.items()})
 
     def parse(self, last: bool = False) -> Namespace:
-        """The configuration; `last` says that no layer is to come, so that it may be printed.
+        """The configuration that the layers and the flags give.
 
-        Arguments of the loss are left to the last: the data may imply which loss it is.
+        Arguments of the loss are left to the last layer: the data may imply which loss it is.
         """
-        flags = [flag for flag in self.flags if last or not flag.startswith((PRINT, LOSS))]
-        config = self._parse(flags)
+        later = (PRINT,) if last else (PRINT, LOSS)
+        config = self._parse([flag for flag in self.flags if not flag.startswith(later)])
+        leave_defaults(config)
         if METRICS in self.options.specs:
             config.model.metrics = join_arguments(config.model.metrics)
         seed = config.seed_everything
         if not isinstance(seed, bool) and not 0 <= seed < 2**32:
             raise UserError(f"--seed {seed}: expected a number from 0 to {2**32 - 1}")
         check_named_objects(config.as_dict())
+        if config.trainer.precision == "auto":
+            kept = [layer.get("trainer", {}).get("precision") for layer in self.layers]  # a resume
+            fast = fast_precision(config.trainer.accelerator)
+            config.trainer.precision = next(filter(None, reversed(kept)), fast)
         return config
+
+    def parse_without_layers(self) -> Namespace:
+        """What decides which run or checkpoint it is about, whose options are layers under these.
+
+        An argument of an object that only those options name, such as a callback, may wait.
+        """
+        try:
+            return self.parse()
+        except UserError:
+            if not any(flag.startswith(("--resume", "--ckpt_path")) for flag in self.flags):
+                raise
+        whole = self.flags
+        try:
+            self.flags = [flag for flag in whole if flag.partition("=")[0].count(".") < 2]
+            return self.parse()
+        finally:
+            self.flags = whole
 
     def _parse(self, flags: list[str]) -> Namespace:
         configs = [f"--config={dump(layer)}" for layer in self.layers]
@@ -143,10 +167,17 @@ class CommandLine:
         named: str = dataset or self.model_class.__name__
         return self.label or named.rpartition(".")[2].lower()
 
-    def dump(self, config: Namespace) -> str:
+    def dump(self, config: Namespace, **options: bool) -> str:
         """The configuration as YAML."""
-        text: str = self.parser.dump(config, skip_none=False, skip_validation=True)
-        return text
+        text = self.parser.dump(config, skip_none=False, skip_validation=True, **options)
+        return written(text, config.as_dict())
+
+    def print_if_asked(self, config: Namespace) -> None:
+        """Prints it and exits, where a word is `--print_config`; =skip_default leaves those out."""
+        words = [flag for flag in self.flags if flag.startswith(PRINT)]
+        if words:
+            print(self.dump(config, skip_default="skip_default" in words[-1]), end="")
+            raise SystemExit(0)
 
 
 def _imported(cls: type | str | None) -> Any:
@@ -188,11 +219,24 @@ def _parser(command: str, model_class: type, data_class: type | None) -> Parser:
         type=str | None,
         help="Checkpoint to continue from, or to validate, test or predict with.",
     )
+    parser.add_argument(
+        "--save_every",
+        type=int | str | None,
+        help="Steps, such as 1000, or a time, 90s, 10m or 1h, after which last.ckpt is written "
+        "inside an epoch, too.",
+    )
     if command == "fit":
         _add_options_of_fit(parser)
-        if "monitor" not in inspect.signature(model_class).parameters:
-            _add_monitor(parser)
-    parser.add_lightning_class_args(Trainer, "trainer")
+    if "monitor" not in inspect.signature(model_class).parameters:
+        _add_monitor(parser)
+    options = {"fail_untyped": False, "instantiate": False, "sub_configs": True}
+    parser.add_class_arguments(Trainer, "trainer", skip={"precision"}, **options)
+    parser.add_argument(
+        "--trainer.precision",
+        type=Literal["auto"] | get_type_hints(Trainer.__init__)["precision"],
+        help="32-true, 64-true, bf16-mixed, 16-mixed, bf16-true or 16-true; auto is bf16-mixed "
+        "where the GPU or processor has instructions for it, else 32-true. Default: 32-true.",
+    )
     parser.set_defaults({"trainer.enable_model_summary": False})
     parser.add_lightning_class_args(model_class, "model")
     if data_class:
@@ -213,12 +257,6 @@ def _add_options_of_fit(parser: Parser) -> None:
         default=False,
         help="Go on with the run --name, or the one saved last, from its newest checkpoint "
         "and with its options; a --name that is not there yet is started.",
-    )
-    parser.add_argument(
-        "--save_every",
-        type=int | str | None,
-        help="Steps, such as 1000, or a time, 90s, 10m or 1h, after which last.ckpt is written "
-        "inside an epoch, too.",
     )
 
 
@@ -246,7 +284,7 @@ def _options(parser: Parser, model_class: type, data_class: type | None) -> Opti
     keys = list(parser.get_defaults().keys())  # a Namespace is no mapping
     homes = {
         "model.net": _beside(model_class, "models"),
-        "model.loss": ["torch.nn"],
+        "model.loss": ["torch.nn", *_beside(model_class, "losses")],
         "data.dataset": _beside(data_class, "sources"),
         "trainer.callbacks": [f"{ENGINE}.callbacks", "lightning.pytorch.callbacks"],
     }
@@ -283,6 +321,8 @@ def _run_label(words: list[str]) -> str | None:
 
 def _taken_by(owner: Any) -> str:
     """`MLP takes in_shape, num_classes`, of the last one where there are several."""
-    spec = owner[-1] if isinstance(owner, list) else owner
+    spec = owner[-1] if isinstance(owner, list) and owner else owner
+    if not spec:
+        return "name the class that takes it first"
     taken = ", ".join(spec.get("init_args", Namespace()).keys()) or "no arguments"
     return f"{spec.class_path.rpartition('.')[2]} takes {taken}"

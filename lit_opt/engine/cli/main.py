@@ -5,7 +5,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from lit_opt import __version__
-from lit_opt.engine.allowed_imports import allow, split_allowed
+from lit_opt.engine.allowed_imports import allow, packages_in_flags, split_allowed
 from lit_opt.engine.cli.chosen_classes import choose_classes
 from lit_opt.engine.cli.messages import leave
 from lit_opt.engine.cli.options import check_spelling
@@ -54,7 +54,7 @@ def _main(program: Program, words: list[str]) -> "Run | None":
 def _run(program: Program, words: list[str]) -> "Run":
     """What is heavy to import comes after the command line has been found to be spelt right."""
     named, words = split_allowed(words)
-    allow([*program.packages(), *named])
+    allow([*program.packages(), *named, *packages_in_flags(words)])
     program, words = choose_classes(program, words)
     if not program.chosen:
         check_spelling(words, program.model, program.data)

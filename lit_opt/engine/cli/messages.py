@@ -3,8 +3,11 @@
 Where their words have changed, their own message is printed.
 """
 
+import os
 import re
 import sys
+import time
+from pathlib import Path
 from typing import Any, NoReturn
 
 from lit_opt.engine.allowed_imports import refusal
@@ -75,7 +78,7 @@ REFUSES = ("lightning.pytorch.trainer.", "lightning.pytorch.loops.fit_loop", "li
 
 # ---- a full memory
 
-FULL = re.compile(r"out of memory|DefaultCPUAllocator|C\w+_STATUS_ALLOC_FAILED", re.IGNORECASE)
+FULL = re.compile(r"out of memory|DefaultCPUAllocator|C\w+_STATUS\w+ALLOC\w*_FAILED", re.IGNORECASE)
 SIZE = re.compile(r"tried to allocate ([\d.]+ \w+)", re.IGNORECASE)
 
 
@@ -102,6 +105,32 @@ def full_memory(error: Exception, stage: str | None, trainer: Any, data: Any) ->
     else:
         what = "the net, or the data set, is too large"
     return RunError(f"out of memory{wanted}; {what}")
+
+
+# ---- a lost process
+
+LOST = re.compile(r"gloo|NCCL|closed by peer|reset by peer|broken pipe", re.IGNORECASE)
+PARENT = os.getppid()
+
+
+def lost_process(error: Exception, trainer: Any, folder: Path | None) -> BaseException:
+    """What ends a process whose run has lost another one, or else the error itself.
+
+    Rank 0 tells of it; a process that it has started tells only if rank 0 is the lost one.
+    """
+    if trainer.world_size == 1 or not LOST.search(str(error)):
+        return error
+    external = "TORCHELASTIC_RUN_ID" in os.environ
+    time.sleep(0.2)  # until a child is known to have ended, and an orphan for one
+    if trainer.local_rank and not external and os.getppid() == PARENT:
+        return SystemExit(1)
+    children = getattr(trainer.strategy.launcher, "procs", [])
+    codes = {rank: code for rank, child in enumerate(children, start=1) if (code := child.poll())}
+    lost = "a process" if external or not trainer.local_rank else "process 0"
+    lost = next((f"process {rank}" for rank in codes), lost)
+    code = next((f" (exit {abs(code)})" for code in codes.values()), "")
+    resume = f"; the run can be resumed with --name {folder.name} --resume" if folder else ""
+    return RunError(f"{lost} of {trainer.world_size} ended{code}{resume}")
 
 
 # ---- jsonargparse's errors

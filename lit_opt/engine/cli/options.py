@@ -12,9 +12,9 @@ COMMANDS = ("fit", "validate", "test", "predict")
 SYNONYMS = {"epochs": "max_epochs", "seed": "seed_everything", "c": "config", "h": "help"}
 # What every command has beside the arguments of the trainer, the model and the data.
 EVERYWHERE = {"config", "help", "print_config", "seed_everything", "name", "ckpt_path"}
-EVERYWHERE |= {"ema", "compile"}
-OF_FIT = {"test", "no_test", "resume", "save_every"}
-# What a fit of a module has that doesn't say itself which checkpoint is the best.
+EVERYWHERE |= {"ema", "compile", "save_every"}
+OF_FIT = {"test", "no_test", "resume"}
+# What a module has that doesn't say itself which checkpoint is the best.
 OF_OTHER_MODULES = {"monitor", "monitor_mode"}
 
 

@@ -21,7 +21,7 @@ options of every day (python train.py fit --help lists all; --model.lr is the fu
   --epochs N             20
   --accelerator NAME     auto; cpu, gpu, mps
   --devices N            auto
-  --precision P          32-true; bf16-mixed, 16-mixed
+  --precision P          32-true; bf16-mixed, 16-mixed; auto: bf16-mixed where it is fast
   --net NAME             MLP; ConvNet, ResNet9 or a class path such as torchvision.models.resnet18
   --compile              torch.compile for the net
   --loss NAME            cross_entropy; nll, mse, … of torch.nn, or a class path
@@ -35,7 +35,7 @@ options of every day (python train.py fit --help lists all; --model.lr is the fu
   --batch_size N         64
   --callbacks+=NAME      one more callback, such as HalveWhenStuck, or EarlyStopping and then
                          --callbacks.monitor val/loss
-  --allow PACKAGE        a package of yours that configs and options may name
+  --allow PACKAGE        a package of yours that configs and checkpoints may name
   --print_config         the whole configuration as YAML, and stop
   --debug                full traceback of an error
   --version

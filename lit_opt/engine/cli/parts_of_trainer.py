@@ -20,11 +20,13 @@ from lit_opt.engine.callbacks.batch_of_one import NoBatchOfOne
 from lit_opt.engine.callbacks.steps_per_execution import StepsPerExecution
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.objects import Objects
+from lit_opt.engine.cli.precision import emulated
+from lit_opt.engine.errors import UserError
 from lit_opt.engine.interface import model_of
 from lit_opt.engine.lightning_private import hide_idle_hooks, resume_steps_like_epochs
 from lit_opt.engine.runs.checkpoint_file import FIRST_LOSS, LAST, checkpoints, use_safe_io
-from lit_opt.engine.runs.resume.changed_hyperparameters import ChangedHyperparameters
-from lit_opt.engine.runs.resume.replay import ReplayTraining
+from lit_opt.engine.runs.resume.changed_hyperparameters import FINDERS, ChangedHyperparameters
+from lit_opt.engine.runs.resume.replay_training import ReplayTraining
 from lit_opt.engine.runs.resume.save_every import SaveEvery
 from lit_opt.engine.runs.resume.signals import StopOnSignal, plugins_of
 from lit_opt.engine.runs.resume.training_state import PlateauBeforeCheckpoint, RunningScores
@@ -57,8 +59,8 @@ def own_callbacks(
     if command == "predict" and run:
         callbacks.append(WritePredictions(run))
     if command == "fit":
-        callbacks += [ChangedHyperparameters(), StepLog(), RunningScores()]
-        callbacks += [PlateauBeforeCheckpoint(), NoBatchOfOne(), ReplayTraining()]
+        callbacks += [StepLog(), RunningScores(), PlateauBeforeCheckpoint()]
+        callbacks += [NoBatchOfOne(), ReplayTraining()]
         if not _has(users, StopAtNonFinite):
             callbacks.append(StopAtNonFinite())
     return callbacks
@@ -117,11 +119,16 @@ def trainer_of(
     """
     given = built.trainer_arguments
     groups = getattr(built.datamodule, "hparams", {}).get("steps_per_execution", 1) > 1
+    first: list[Callback] = [StepsPerExecution()] if groups else []
     plugins = plugins_of(given.plugins, given.strategy)
     users = given.callbacks or []
     if line.command != "fit":  # where Lightning would add one that writes checkpoints
         users = [callback for callback in users if not isinstance(callback, Checkpoint)]
         given.enable_checkpointing = False
+    elif not given.barebones:
+        first.insert(0, ChangedHyperparameters())
+    if line.command == "fit" and checkpoint:  # they are in the checkpoint's hyperparameters
+        users = [callback for callback in users if not isinstance(callback, FINDERS)]
     resumes = line.command == "fit" and config.resume
     resumed_step: int | None = checkpoint.get("global_step") if resumes else None
     for callback in users:
@@ -130,7 +137,7 @@ def trainer_of(
     arguments = {
         **given,
         "callbacks": [
-            *([StepsPerExecution()] if groups else []),
+            *first,
             *users,
             *own_callbacks(line.command, given, folder, config.ema),
             *callbacks[:-1],
@@ -142,8 +149,33 @@ def trainer_of(
         "profiler": given.profiler or (None if given.barebones else NoProfiler()),
         "default_root_dir": str(folder or given.default_root_dir or "."),
     }
-    trainer = Trainer(**arguments)
+    trainer = _trainer_from(arguments)
+    _check_graphs(trainer, config.compile)
+    if cost := emulated(trainer.precision, trainer.strategy.root_device):
+        trainer.print(cost)
     use_safe_io(trainer.strategy, plugins)
     hide_idle_hooks(trainer, built.model)
     resume_steps_like_epochs(trainer)
     return trainer
+
+
+def _trainer_from(arguments: dict[str, Any]) -> Trainer:
+    """Raises `UserError` for whatever the Trainer's constructor refuses: it is given options."""
+    for key in ("accumulate_grad_batches", "check_val_every_n_epoch"):  # it would divide by them
+        if arguments[key] is not None and arguments[key] < 1:
+            raise UserError(f"--{key} is {arguments[key]}; expected at least 1")
+    try:
+        return Trainer(**arguments)
+    except (ValueError, TypeError, ImportError) as error:
+        raise UserError(str(error)) from error
+
+
+def _check_graphs(trainer: Any, compiled: bool | str) -> None:
+    """CUDA graphs write the gradients of each batch to the same memory, so none can accumulate."""
+    on_gpu = trainer.strategy.root_device.type == "cuda"
+    adds = on_gpu and trainer.accumulate_grad_batches > 1
+    if adds and compiled in ("reduce-overhead", "max-autotune"):
+        raise UserError(
+            f"--compile {compiled} captures CUDA graphs, which can't accumulate gradients;\n"
+            "set --compile default, or --accumulate_grad_batches 1"
+        )

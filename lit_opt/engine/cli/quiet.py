@@ -12,6 +12,8 @@ IGNORED = [
     r".*Checkpoint directory .* exists and is not empty.*",
     r".*callbacks used to create the checkpoint need to be provided.*",  # they are of fit only
     r".*across ranks is zero.*",  # no validation set
+    r".*requested to overfit but.*",  # the loaders' own order is no shuffling of the validation
+    r".*self\.log\(\)` but `Trainer\(barebones.*",  # asked for
 ]
 
 
@@ -20,6 +22,7 @@ ROUTINE = re.compile(
     r"💡|Seed set to|available: |Loading `train_dataloader`|`Trainer.fit` stopped"
     r"|Restor(ing|ed)|Loaded model weights|fast_dev_run|was configured so"
     r"|SLURM auto-requeueing enabled|Mixed Precision|LOCAL_RANK|distributed|GLOBAL_RANK|^-+\n"
+    r"|Tensor Cores"
 )
 
 

@@ -11,6 +11,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 
+from lit_opt.engine.allowed_imports import allow, limit_imports
 from lit_opt.engine.callbacks.stage import StageAtException
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.config_layers import (
@@ -20,19 +21,21 @@ from lit_opt.engine.cli.config_layers import (
     run_layer,
     with_metrics,
 )
-from lit_opt.engine.cli.messages import full_memory
+from lit_opt.engine.cli.messages import full_memory, lost_process
 from lit_opt.engine.cli.objects import Objects, build_data, check_objects
 from lit_opt.engine.cli.parts_of_trainer import checkpoints_of, trainer_of
 from lit_opt.engine.cli.program import Program
 from lit_opt.engine.errors import RunError, Stopped, UserError
 from lit_opt.engine.interface import data_of, model_of
+from lit_opt.engine.lightning_private import is_of_sigterm
 from lit_opt.engine.loading.facts import facts_in
 from lit_opt.engine.runs.atomic_file import write_text
 from lit_opt.engine.runs.checkpoint_file import LAST, newest_valid
-from lit_opt.engine.runs.environment import record_start
+from lit_opt.engine.runs.environment import allowed_before, record_start
 from lit_opt.engine.runs.folder import folder_of, is_finished, locked, mark_finished, probe, run_of
-from lit_opt.engine.runs.resume.changed_hyperparameters import changes
+from lit_opt.engine.runs.resume.changed_hyperparameters import FINDERS, changes
 from lit_opt.engine.runs.resume.signals import StopOnSignal
+from lit_opt.engine.runs.resume.training_state import early_end
 from lit_opt.engine.runs.scores import check_losses, error_line, of_the_user, save_scores
 
 
@@ -60,7 +63,7 @@ def run(program: Program, words: list[str]) -> Run:
     line = CommandLine(program, words)
     with ExitStack() as held:
         # From words to a configuration.
-        config = line.parse()
+        config = line.parse_without_layers()
         folder = _folder(line, config, held)
         point, checkpoint = _start_point(line, config, folder)
         config = line.parse()
@@ -69,6 +72,7 @@ def run(program: Program, words: list[str]) -> Run:
         implied = data_of(peeked).implied_options(config.model)
         line.layers.insert(0, {"model": implied})
         config = line.parse(last=True)
+        line.print_if_asked(of_the_experiment(config, implied, line.chosen))
         if folder and line.command == "fit" and config.resume:
             _leave_if_finished(folder, config)
 
@@ -81,8 +85,7 @@ def run(program: Program, words: list[str]) -> Run:
         trainer = trainer_of(line, built, config, folder, [stage, *kept, stop], checkpoint)
         checkpoint.clear()  # its file can be replaced now
         this = Run(folder, trainer, built.model, built.datamodule, kept, *built.scored)
-        held.enter_context(_full_memory_told(this, stage))
-
+        held.enter_context(_told_in_our_words(this, stage))
         # What the command does with them.
         if line.command == "fit":
             with _recorded(line, this, config, implied):
@@ -127,6 +130,8 @@ def _start_point(
     point = Path(config.ckpt_path) if config.ckpt_path else None
     resumes = line.command == "fit" and config.resume and folder is not None
     if resumes and folder:
+        allow(allowed_before(folder))
+        limit_imports()
         point = newest_valid(folder / "checkpoints") or point
     elif line.command == "fit" and point and point.name == LAST:
         point = newest_valid(point.parent) or point
@@ -161,14 +166,21 @@ def _leave_if_finished(folder: Path, config: Namespace) -> None:
 
 
 @contextmanager
-def _full_memory_told(this: Run, at: StageAtException) -> Iterator[None]:
+def _told_in_our_words(this: Run, at: StageAtException) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        told = full_memory(error, at.stage, this.trainer, this.datamodule)
+        ours = full_memory(error, at.stage, this.trainer, this.datamodule)
+        told = lost_process(ours, this.trainer, this.folder)
         if told is error:
             raise
         raise told from error
+    except SystemExit as error:  # other ranks leave with 0 where rank 0 tells why
+        if error.code or this.trainer.local_rank or is_of_sigterm(error):
+            raise
+        raise RunError(
+            f"an exit with status 0 within {at.stage}: the run is not finished"
+        ) from error
 
 
 @contextmanager
@@ -207,7 +219,9 @@ def _tell_continuation(line: CommandLine, this: Run, config: Namespace) -> None:
 
 def _score_best(this: Run) -> None:
     """Validates and tests the best checkpoint, or the last weights where nothing is validated."""
-    this.trainer.loggers = of_the_user(this.trainer.loggers)  # our curves stay those of the fit
+    trainer: Any = this.trainer
+    trainer.loggers = of_the_user(trainer.loggers)  # our curves stay those of the fit
+    trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, FINDERS)]
     best = this.kept[0].best_model_path or None if this.kept else None
     if best is None and this.folder and this.validates:
         this.trainer.print("no finite validation within the run: the last weights are scored")
@@ -241,6 +255,8 @@ def _predict(this: Run, point: Path | None) -> None:
 
 
 def _finish(this: Run, config: Namespace) -> None:
+    if why := early_end(this.trainer):
+        this.trainer.print(why)
     if this.folder:
         if this.trainer.is_global_zero:
             mark_finished(this.folder, config.trainer)

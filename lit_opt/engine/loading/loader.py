@@ -41,7 +41,7 @@ class Batches(Dataset[XY]):
 
     def __getitems__(self, indices: list[int] | Tensor) -> XY:
         # index_select takes an eighth of the time of x[rows].
-        rows = self.rows.index_select(0, torch.as_tensor(indices))
+        rows = self.rows.index_select(0, torch.as_tensor(indices, device=self.rows.device))
         return self.x.index_select(0, rows), self.y.index_select(0, rows)
 
 

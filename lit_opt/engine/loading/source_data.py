@@ -119,14 +119,15 @@ class SourceData(LightningDataModule):
             implied["loss"] = {"class_path": self.targets.loss}
         return implied
 
-    def blank(self, samples: int) -> XY:
-        """Zeros as batches hold them; images whose shape is stated are not read for it."""
+    def example(self) -> XY:
+        """Two samples as batches hold them, x all 0; stated images are not read for it."""
         if len(self.in_shape) == 3 and type(self.targets) is Classes:
-            return torch.zeros(samples, *self.in_shape), torch.zeros(samples, dtype=torch.int64)
-        x, y = self._peek()
-        of_y = torch.float32 if y.is_floating_point() else torch.int64
-        blank_x = torch.zeros(samples, *self.in_shape, dtype=dtype_in_batch(x))
-        return blank_x, torch.zeros(samples, *y.shape[1:], dtype=of_y)
+            return torch.zeros(2, *self.in_shape), torch.zeros(2, dtype=torch.int64)
+        x, y = (values[torch.arange(2) % len(values)] for values in self._peek())
+        y = y if y.is_floating_point() else torch.zeros_like(y)  # classes are numbered later
+        sizes = self.in_shape, self.num_classes, self.targets
+        check_source_fits(self.where("train"), x, y, *sizes)
+        return torch.zeros_like(x, dtype=dtype_in_batch(x)), self.as_precision(x, y)[1]
 
     @cached_property
     def class_names(self) -> list[str] | None:
@@ -337,6 +338,9 @@ class SourceData(LightningDataModule):
             device = self.trainer.strategy.root_device
         if device.type == "cuda" and workers == 0:
             data = self._on_gpu(data, device)
+        if len(data) < world_size:
+            few = f"{len(data)} samples for {world_size} processes"
+            raise UserError(f"{self.where(split)} has {few}; expected one each: lower --devices")
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # set by seed_everything
         loader = LazyLoader(
             data,
@@ -357,13 +361,13 @@ class SourceData(LightningDataModule):
         return loader
 
     def _on_gpu(self, data: Batches, device: torch.device) -> Batches:
-        """There it is indexed without a copy a step; unless it takes over half of what is free."""
+        """There it is indexed without a copy a step; all splits may take half of what is free."""
+        new = [t for t in (data.x, data.y) if id(t) not in self._copies]  # splits share them
+        held = sum(copy.nbytes for copy in self._copies.values())
         free, _ = torch.cuda.mem_get_info(device)
-        if data.x.nbytes > free // 2 and id(data.x) not in self._copies:
+        if new and held + sum(t.nbytes for t in new) > (free + held) // 2:
             return data
-        for tensor in (data.x, data.y):  # splits share them
-            if id(tensor) not in self._copies:
-                self._copies[id(tensor)] = tensor.to(device)
+        self._copies |= {id(t): t.to(device) for t in new}
         x, y = self._copies[id(data.x)], self._copies[id(data.y)]
         return Batches(x, y, data.rows.to(device))
 

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 from lightning.pytorch.plugins.precision import MixedPrecision
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 
 class Plan(NamedTuple):
@@ -12,7 +13,8 @@ class Plan(NamedTuple):
     `total_steps`: optimizer steps in all, infinite where the training has no end.
     `max_epochs`: epochs in all; -1 where only steps or time end the training.
     `validate_every`: epochs from one validation to the next.
-    `may_fuse`: whether a fused optimizer may be used; in mixed precision it refuses clipping.
+    `may_fuse`: whether a fused optimizer may be used; in mixed precision it refuses clipping, and
+        with a GradScaler it is given gradients that are still scaled, as all who look at them are.
     """
 
     total_steps: float
@@ -27,13 +29,20 @@ def plan_of(trainer: pl.Trainer) -> Plan:
         _optimizer_steps(trainer),
         trainer.max_epochs or -1,
         trainer.check_val_every_n_epoch or 1,
-        trainer.scaler is None and not _clips_mixed(trainer),
+        not isinstance(trainer.precision_plugin, MixedPrecision) or not uses_gradients(trainer),
     )
 
 
-def _clips_mixed(trainer: Any) -> bool:
-    mixed = isinstance(trainer.precision_plugin, MixedPrecision)
-    return mixed and bool(trainer.gradient_clip_val)
+def uses_gradients(trainer: Any) -> bool:
+    """Whether a clipping, callback or module takes part between the backward pass and the step."""
+    owners = [*trainer.callbacks, trainer.lightning_module]
+    return bool(trainer.gradient_clip_val) or any(map(_sees_gradients, owners))
+
+
+def _sees_gradients(owner: Any) -> bool:
+    base = pl.Callback if isinstance(owner, pl.Callback) else pl.LightningModule
+    names = ("on_before_optimizer_step", "configure_gradient_clipping")
+    return any(hasattr(base, name) and is_overridden(name, owner, base) for name in names)
 
 
 def _optimizer_steps(trainer: Any) -> float:

@@ -53,6 +53,8 @@ def build_schedulers(
     Schedulers that fit the run step per batch, others per epoch; `interval`, "step" or "epoch",
     overrides that and is the unit of their arguments.
 
+    Every param group keeps its own lr as the base of its schedule.
+
     `warmup`, a fraction of the run: in the first W = round(warmup·total_steps) steps, i = 0 … W-1,
     the lr is multiplied by (i+1)/(W+1). StepLR and its like (`FACTORS`) count from the start of
     the run; others start after the ramp, which counts epochs if they do, and fit the rest of the
@@ -66,24 +68,24 @@ def build_schedulers(
     _check_schedule(cls, warmup, interval)
     if cls is ReduceLROnPlateau:
         given = {"mode": mode, **given}
+    unit = interval or ("step" if cls in HORIZON else "epoch")
     if cls is None or cls in FACTORS:
-        ramps = _ramps(optimizer, plan.total_steps, warmup)
-        pairs: list[tuple[LRScheduler, str]] = [(ramp, "step") for ramp in ramps]
+        pairs: list[tuple[LRScheduler, str]]
+        pairs = [(ramp, "step") for ramp in _ramps(optimizer, plan.total_steps, warmup)]
         if cls:
-            pairs.append((construct(cls, "scheduler", optimizer, given, {}), interval or "epoch"))
+            pairs.append((construct(cls, "scheduler", optimizer, given, {}), unit))
     else:
-        unit = interval or ("step" if cls in HORIZON else "epoch")
         length = plan.total_steps if unit == "step" else plan.max_epochs
         pairs = [(_fitted(cls, given, optimizer, length, warmup), unit)]
-    return [
-        {
-            "scheduler": scheduler,
-            "interval": unit,
-            "frequency": plan.validate_every if isinstance(scheduler, ReduceLROnPlateau) else 1,
-            "monitor": monitor,
-        }
-        for scheduler, unit in pairs
-    ]
+    return [_entry(scheduler, unit, plan, monitor) for scheduler, unit in pairs]
+
+
+def _entry(scheduler: LRScheduler, unit: str, plan: Plan, monitor: str) -> dict[str, Any]:
+    plateau = isinstance(scheduler, ReduceLROnPlateau)
+    frequency = plan.validate_every if plateau else 1
+    return {
+        "scheduler": scheduler, "interval": unit, "frequency": frequency, "monitor": monitor
+    }  # fmt: skip
 
 
 def _check_schedule(cls: type | None, warmup: float, interval: str | None) -> None:
@@ -121,8 +123,7 @@ def _fitted(
     if fits_run:
         given = {HORIZON[cls]: max(1, _whole(length) - start), **given}
     scheduler: LRScheduler = construct(cls, "scheduler", optimizer, given, {})
-    if fits_run:
-        scheduler.fitted = given[HORIZON[cls]]  # type: ignore[attr-defined]
+    scheduler.fitted = given[HORIZON[cls]] if fits_run else None  # type: ignore[attr-defined]
     if not ramps:
         return scheduler
     return lr_scheduler.SequentialLR(optimizer, [*ramps, scheduler], [start])
@@ -131,18 +132,23 @@ def _fitted(
 def _one_cycle(
     cls: type, given: dict[str, Any], optimizer: Optimizer, length: float, warmup: float
 ) -> LRScheduler:
-    """OneCycleLR or CyclicLR up to lr and down again, momentum only if the optimizer has some."""
-    lr = optimizer.defaults["lr"]
+    """OneCycleLR or CyclicLR up to each group's lr and down again, momentum only if there is some.
+
+    A `base_lr` that is given is that of a group with the optimizer's own lr.
+    """
+    lr, rates = optimizer.defaults["lr"], [group["lr"] for group in optimizer.param_groups]
     has_momentum = optimizer.defaults.get("momentum") or "betas" in optimizer.defaults
     given = {"cycle_momentum": bool(has_momentum), **given}
-    ours: dict[str, Any] = {"max_lr": lr}
+    ours: dict[str, Any] = {"max_lr": rates}
     if cls is OneCycleLR:
         if not given.keys() & {"total_steps", "epochs"}:
             given["total_steps"] = _whole(length)
         if warmup:
             ours["pct_start"] = warmup * (1 + 1e-9)  # torch can't divide a rise of exactly 1 step
     else:
-        given.setdefault("base_lr", lr / 4)  # L. Smith 2017, arXiv:1506.01186, section 3.3
+        base = given.get("base_lr", lr / 4)  # L. Smith 2017, arXiv:1506.01186, section 3.3
+        if isinstance(base, float | int):
+            given["base_lr"] = [base * (rate / lr) if lr else base for rate in rates]
         if warmup or "step_size_up" not in given:
             up = max(1, round((warmup or 0.5) * _whole(length)))
             ours |= {"step_size_up": up, "step_size_down": max(1, _whole(length) - up)}

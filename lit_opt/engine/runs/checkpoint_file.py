@@ -59,13 +59,14 @@ def use_safe_io(strategy: Strategy, plugins: list[Any]) -> None:
 
 
 def load(path: Path, **options: Any) -> dict[str, Any]:
-    """A verified checkpoint; `options` are those of `torch.load`.
+    """A verified checkpoint, on the CPU unless `map_location` is among `options` of `torch.load`.
 
     Raises:
         UserError: naming what is wrong with the file.
     """
     if wrong := fault(path):
         raise UserError(f"'{path}' can't be used as a checkpoint: {wrong}")
+    options = {"map_location": "cpu", **options}  # it may be of a GPU that is not here
     content: dict[str, Any] = torch.load(path, weights_only=True, **options)
     return content
 

@@ -23,8 +23,8 @@ from lit_opt.engine.runs.checkpoint_file import LAST, PREVIOUS, warn
 
 CHOSEN = "LIT_OPT_RUN"  # the folder, handed down to the processes that Lightning starts
 LOCK = ".lock"
-FILES = ("config.yaml", "environment.json", "metrics.csv", "metrics.json", ".finished", LOCK)
-FILES += tuple(f"checkpoints/{name}" for name in (LAST, PREVIOUS, "best.ckpt"))
+FILES = ["config.yaml", "environment.json", "metrics.csv", "metrics.json", ".finished", LOCK]
+FILES += [f"checkpoints/{name}" for name in (LAST, PREVIOUS, "best.ckpt")]
 LENGTH = ("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time")
 
 

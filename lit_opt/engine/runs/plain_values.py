@@ -14,7 +14,8 @@ from lit_opt.engine.errors import RunError
 
 KEPT = {bool, int, float, complex, str, bytes, bytearray, type(None)}
 KEPT |= {torch.Size, torch.dtype, torch.device, torch.layout}
-BASES = (bool, int, float, complex, str, bytes)  # of numpy.float64, StrEnum and the like
+# Of numpy.float64, StrEnum and the like.
+ORIGINS: tuple[Any, ...] = (bool, int, float, complex, str, bytes)
 SEQUENCES = {tuple: tuple, set: set, frozenset: set, list: list, deque: list, range: list}
 SAVED_BY_TORCH = "state_dict"  # weights, whose dict has attributes
 
@@ -37,7 +38,7 @@ def plain(value: Any, where: str = "") -> Any:
     if isinstance(value, Tensor):
         return value if type(value).__module__.startswith("torch") else value.as_subclass(Tensor)
     if isinstance(value, Mapping):
-        kind = OrderedDict if isinstance(value, OrderedDict) else dict
+        kind: Any = OrderedDict if isinstance(value, OrderedDict) else dict
         items = ((plain(key, where), item) for key, item in value.items())
         named = ((key, f"{where}.{key}".lstrip("."), item) for key, item in items)
         return kind((k, i if at == SAVED_BY_TORCH else plain(i, at)) for k, at, i in named)
@@ -51,7 +52,7 @@ def plain(value: Any, where: str = "") -> Any:
         return plain(value.tolist(), where) if listed else torch.tensor(value)
     if isinstance(value, PurePath):
         return str(value)
-    for base in BASES:
+    for base in ORIGINS:
         if isinstance(value, base):
             return base(value)
     raise RunError(

@@ -32,7 +32,7 @@ class ScoreTables(Callback):
                 tables, scores.tables = scores.tables, {}
                 for name, value in tables.items():
                     if trainer.is_global_zero and not trainer.sanity_checking:
-                        self._write(name, value, scores.followed[1] or [])
+                        self._write(name, value, scores.names)
 
     # Training scores are computed after the epoch's validation and its hooks.
     on_test_end = on_train_epoch_start = on_train_end = on_validation_end

@@ -57,7 +57,8 @@ class CSVCurves(Logger):
         if not self.changed or time.monotonic() < self.next_save:
             return
         began = time.monotonic()
-        columns = list(dict.fromkeys(key for row in self.rows.values() for key in row))
+        names = {key for row in self.rows.values() for key in row} - {"step"}
+        columns = ["step", *sorted(names)]  # in the same order, however often the run was resumed
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, columns)
         writer.writeheader()
@@ -88,7 +89,7 @@ def read_rows(path: Path) -> dict[int, dict[str, Any]]:
         damaged |= any(row.pop(None, []))
         try:
             step = int({key: float(value) for key, value in row.items() if value}["step"])
-            rows[step] = {**row, "step": step}  # empty values as well: they keep the columns' order
+            rows[step] = {k: v for k, v in row.items() if v} | {"step": step}
         except (KeyError, ValueError, TypeError, OverflowError):
             damaged = True
     if damaged or comma != ",":
@@ -138,7 +139,7 @@ def check_losses(scores: Mapping[str, float]) -> None:
         if name.endswith("/loss") and not math.isfinite(value):
             raise RunError(
                 f"{name} is {value}, though the weights are finite: what was trained can't be used"
-                "\nthe net gives such outputs in eval mode, or the data of that split has such values"
+                "\nthe net puts out such values in eval mode, or the data of that split has some"
             )
 
 

@@ -97,20 +97,21 @@ class Scores(MetricCollection):
 
     def follow(self, targets: Classes, names: Sequence[str] | None) -> None:
         """Gives metrics y as they are declared, `names` to their values; once a fit."""
-        self.followed, self._names = (targets, names), list(names or ())
+        self.names = list(names or ())
         self._takes = []
         for metric in self.values(copy_state=False):
             if isinstance(metric, Accuracy) and metric.ignore_index is None:
                 metric.ignore_index = targets.ignore_index
             if isinstance(metric, ClasswiseWrapper) and metric.labels is None:
-                metric.labels = self._names or None
+                metric.labels = self.names or None
             self._takes.append((metric, _view(metric, targets), _taken(metric)))
 
-    def update(self, **given: Any) -> None:  # type: ignore[override]
+    def update(self, preds: Tensor, target: Tensor, **given: Any) -> None:  # type: ignore[override]
+        given |= {"preds": preds, "target": target}
         for metric, view, keys in self._takes:
             taken = {key: given[key] for key in keys if key in given}
             if view:
-                taken["preds"], taken["target"] = view(given["preds"], given["target"])
+                taken["preds"], taken["target"] = view(preds, target)
             metric.update(**taken) if keys else metric.update(*taken.values())
 
     def compute(self) -> dict[str, Tensor]:
@@ -132,7 +133,7 @@ class Scores(MetricCollection):
             for key, inner in value.items():
                 self._sort(f"{name}/{key}", inner, numbers)
         elif of_numbers or (isinstance(value, Tensor) and value.ndim == 1):
-            keys = self._names if len(self._names) == len(value) else range(len(value))
+            keys = self.names if len(self.names) == len(value) else range(len(value))
             for key, inner in zip(keys, value, strict=True):
                 numbers[f"{name}/{key}"] = inner
         else:
@@ -197,7 +198,8 @@ def _maps(form: str, ignored: int | None, preds: Tensor, target: Tensor) -> tupl
 def _taken(metric: Metric) -> list[str]:
     """The arguments of `update` by their names; empty: preds and target by their positions."""
     parameters = inspect.signature(metric.update).parameters
-    return [key for key in ("loss", "preds", "target", "loss_weight") if key in parameters]
+    keys = [key for key in ("loss", "preds", "target", "loss_weight") if key in parameters]
+    return keys if keys != ["preds"] or len(parameters) == 1 else []
 
 
 def follow_data(trainer: Any, *parts: Any) -> None:

@@ -1,7 +1,8 @@
 """A net, a loss or a metric that does not fit the data fails before the first step."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -59,7 +60,9 @@ def check_net(net: nn.Module, x: Tensor, expected: Sequence[int], num_classes: i
         net.train(was_training)
     seen = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
     if seen != (2, *expected):
-        sets = _remedy(net, "num_classes").replace("num_classes", f"num_classes {num_classes}")
+        other_size = len(seen) == len(expected) + 1  # and not another number of axes
+        sets = _remedy(net, *(["num_classes"] if other_size else []))
+        sets = sets.replace("num_classes", f"num_classes {num_classes}")
         raise UserError(
             f"the data has {num_classes} classes (or labels, or numbers a sample), so a batch of 2 "
             f"gives {(2, *expected)};\nthe net {name} gives {seen}\n{sets}"
@@ -74,28 +77,35 @@ def _remedy(net: nn.Module, *sizes: str) -> str:
     return f"set {' or '.join(keys)}, or choose another --net" if keys else "choose another --net"
 
 
-def check_metrics(scores: Scores, given: Mapping[str, Any]) -> None:
-    """Raises `UserError` if a metric does not take `given`, two blank outputs and targets."""
-    for name, metric in scores.clone().items():
-        try:
-            one = Scores({"one": metric}, "")
-            one.follow(*scores.followed)
-            one.update(**given)
-        except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UserError(
-                f"--metrics: {name.partition('/')[2]}, {type(metric).__name__}, does not take "
-                f"outputs {tuple(given['preds'].shape)}\n"
-                f"with y {tuple(given['target'].shape)}: {reason}"
-            ) from error
+def check_takes(what: str, take: Callable[..., Any], outputs: Tensor, y: Tensor) -> None:
+    """Raises `UserError` if a loss or a metric does not take the net's outputs with y.
+
+    Args:
+        what: What it is, for the message.
+        take: Called as `take(outputs, y)`.
+    """
+    try:
+        take(outputs, y)
+    except UserError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"{what} does not take outputs {tuple(outputs.shape)}\n"
+            f"with y {tuple(y.shape)}: {reason}"
+        ) from error
 
 
 def check_targets(model: Any, data: Any) -> None:
     """Raises `UserError` if net, loss or metrics are not for what the data's targets are."""
-    (x, y), num = data.blank(2), data.num_classes
-    check_loss(model.loss.loss, data.targets, num)
-    expected = data.targets.shape_of_outputs(num, y.shape[1:])
-    outputs = check_net(model.net, x, expected, num)
-    scores = model.val_scores
-    scores.follow(data.targets, None)
-    check_metrics(scores, {"loss": outputs.sum(), "preds": outputs, "target": y})
+    (x, y), num = data.example(), data.num_classes
+    loss = model.loss.loss
+    check_loss(loss, data.targets, num)
+    outputs = check_net(model.net, x, data.targets.shape_of_outputs(num, y.shape[1:]), num)
+    model.loss.follow(data.targets)
+    check_takes(f"--loss {getattr(loss, '__name__', type(loss).__name__)}", model.loss, outputs, y)
+    for name, metric in model.val_scores.clone().items(keep_base=True, copy_state=False):
+        one = Scores({name: metric}, prefix="")
+        one.follow(data.targets, None)
+        update = partial(one.update, loss=outputs.sum())
+        check_takes(f"--metrics: {name}, {type(metric).__name__},", update, outputs, y)

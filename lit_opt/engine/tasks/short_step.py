@@ -14,13 +14,13 @@ import torch
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.lightning_private import QuickHookName, step_alone
-from lit_opt.engine.optim.plan import Plan
+from lit_opt.engine.optim.plan import Plan, uses_gradients
 from lit_opt.engine.optim.schedulers import is_over
+from lit_opt.engine.tasks.metrics import Scores, better_direction
 from lit_opt.engine.tasks.net_check import check_targets
 
 
@@ -36,6 +36,7 @@ class NoProfiler(PassThroughProfiler):
 class ShortStepModule(QuickHookName, pl.LightningModule):
     """A LightningModule whose optimizer steps directly where nothing else takes part in it."""
 
+    val_scores: Scores
     # Of which optimizer, and its step, if nothing else takes part in that.
     _plain_step: tuple[torch.optim.Optimizer | None, Callable[[], Any] | None] = None, None
 
@@ -64,11 +65,18 @@ class ShortStepModule(QuickHookName, pl.LightningModule):
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
         step = self._plain_step_of(optimizer.optimizer)
+        if optimizer_closure and isinstance(optimizer.optimizer, torch.optim.LBFGS):
+            optimizer_closure = self._of_all_processes(optimizer_closure)
         if optimizer_closure is None or step is None:
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         else:
             optimizer_closure()
             step()
+
+    def _of_all_processes(self, closure: Callable[[], Any]) -> Callable[[], Any]:
+        """The mean of its losses: by it LBFGS decides how often it asks, which must be the same."""
+        reduce = self.trainer.strategy.reduce
+        return lambda: reduce(closure(), reduce_op="mean")
 
     def _plain_step_of(self, optimizer: torch.optim.Optimizer) -> Callable[[], Any] | None:
         """Decided at the first step of a fit."""
@@ -86,6 +94,11 @@ class ShortStepModule(QuickHookName, pl.LightningModule):
         plateau = any(isinstance(s["scheduler"], ReduceLROnPlateau) for s in schedulers)
         if plateau and not data.has_validation:
             raise UserError("ReduceLROnPlateau needs a validation; set --val_fraction above 0")
+
+    def best_by(self) -> tuple[str, str]:
+        """The validation metric that selects the best checkpoint, and "min" or "max"."""
+        monitor: str = self.hparams["monitor"]
+        return monitor, better_direction(self.val_scores, monitor)
 
     def optimizers_for(self, plan: Plan) -> Any:
         """The optimizers and the schedulers for a training of that length, in Lightning's form."""
@@ -109,15 +122,6 @@ def steps_alone(trainer: Any, optimizer: torch.optim.Optimizer) -> bool:
         and type(trainer.strategy) is SingleDeviceStrategy
         and type(trainer.precision_plugin) in (Precision, MixedPrecision)
         and trainer.scaler is None
-        and not trainer.gradient_clip_val
         and isinstance(trainer.profiler, PassThroughProfiler)
-        and not any(
-            _sees_gradients(owner) for owner in [*trainer.callbacks, trainer.lightning_module]
-        )
+        and not uses_gradients(trainer)
     )
-
-
-def _sees_gradients(owner: Any) -> bool:
-    base = pl.Callback if isinstance(owner, pl.Callback) else pl.LightningModule
-    names = ("on_before_optimizer_step", "configure_gradient_clipping")
-    return any(hasattr(base, name) and is_overridden(name, owner, base) for name in names)

@@ -16,26 +16,29 @@ class Norm2d(nn.Sequential):
         super().__init__(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(64, 10))
 
 
-WORDS = [f"--net={__name__}.Norm", "--epochs=1", "--no_test", "--batch_size=431"]
+NORM = [f"--net={__name__}.Norm"]
+WORDS = ["--epochs=1", "--no_test", "--batch_size=431"]
 
 
 def test_it_is_told_before_the_training(fails, capsys):
-    error = fails(*WORDS, "--name=a")
+    error = fails(*NORM, *WORDS, "--name=a")
     assert "the last batch of an epoch has one sample" in error
     assert "set --drop_last true, or another --batch_size" in error
     assert "epoch 1/" not in capsys.readouterr().out
-    assert "\nset another --batch_size" in fails(*WORDS, "--batch_size=1", "--drop_last=true")
+    assert "\nset another --batch_size" in fails(
+        *NORM, *WORDS, "--batch_size=1", "--drop_last=true"
+    )
 
 
 @pytest.mark.parametrize(
     ("words", "steps"),
     [
-        (["--drop_last=true"], 3),
-        (["--limit_train_batches=2"], 2),
+        ([*NORM, "--drop_last=true"], 3),
+        ([*NORM, "--limit_train_batches=2"], 2),
         ([f"--net={__name__}.Norm2d"], 4),
         (["--net=MLP", "--net.hidden=[8]"], 4),
-        (["--drop_last=true", "--steps_per_execution=2"], 3),
-        (["--drop_last=true", "--scheduler=OneCycleLR"], 3),
+        ([*NORM, "--drop_last=true", "--steps_per_execution=2"], 3),
+        ([*NORM, "--drop_last=true", "--scheduler=OneCycleLR"], 3),
     ],
     ids=str,
 )

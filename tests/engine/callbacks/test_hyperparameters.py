@@ -68,6 +68,14 @@ def test_changes_survive_a_resume_but_for_what_the_flags_give_anew(fit):
     assert callback.sizes == [100]
 
 
+def test_what_does_not_decay_goes_on_not_to_decay(fit):
+    cli, _, _ = fit(
+        "--epochs=3", *SGD, "--optimizer.weight_decay=0.01", "--optimizer.no_decay=true"
+    )
+    groups = cli.trainer.optimizers[0].param_groups
+    assert [group["weight_decay"] for group in groups] == [0.1, 0]
+
+
 def test_a_smaller_batch_size_does_not_outrun_the_schedule(run):
     once = [f"--callbacks+={__name__}.Once", "--callbacks.at=1", "--callbacks.halve=batch_size"]
     run("--epochs=3", "--scheduler=OneCycleLR", *once, "--no_test")

@@ -19,6 +19,7 @@ def test_classes_go_by_their_names_in_any_case(parse):
     ]
     for value, path in paths:
         assert value["class_path"] == path
+    assert "lit_opt.losses.my_cross_entropy" in str(parse("--loss=MyCrossEntropy")["model"]["loss"])
 
 
 @pytest.mark.parametrize("value", [0.1, 1e-5, 1e30, [0.9, 0.95], None, True, "1e-5", {"a": "null"}])
@@ -87,6 +88,27 @@ def test_appended_callbacks_are_kept_and_arguments_go_to_the_one_before_them(par
     names = [c["class_path"].rpartition(".")[2] for c in callbacks]
     assert names == ["EarlyStopping", "HalveWhenStuck", "DeviceStatsMonitor", "Timer"]
     assert callbacks[2]["init_args"]["cpu_stats"] is True
+
+
+def test_all_forms_of_metrics_give_the_same_configuration(parse):
+    Path("whole.yaml").write_text("metrics: [acc, {name: auroc, average: weighted}]\n")
+    Path("added.yaml").write_text("model:\n  metrics+: {auroc: {average: macro}}\n")
+    forms = [
+        "--metrics '[acc, {name: auroc, average: weighted}]'",
+        "--metrics '{acc: null, auroc: {average: weighted}}'",
+        "--metrics acc auroc --metrics.auroc.average weighted",
+        "--metrics.auroc.average weighted --metrics+=auroc",
+        "--metrics+=auroc --metrics.auroc.average=weighted",
+        "--metrics.auroc '{class_path: auroc, init_args: {average: weighted}}'",
+        "-c whole.yaml",
+        "-c added.yaml --metrics.auroc.average=weighted",
+    ]
+    auroc = {"name": "torchmetrics.classification.MulticlassAUROC"}
+    auroc |= {"average": "weighted", "num_classes": 10}
+    for form in forms:
+        metrics = parse(*shlex.split(form))["model"]["metrics"]
+        assert metrics["auroc"] == auroc, form
+        assert list(metrics) == ["acc", "auroc"], form
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,15 @@ def test_the_saved_config_is_complete_and_with_its_seed_gives_the_same_numbers(r
         assert a != c
     saved = yaml.safe_load(Path("runs/a/config.yaml").read_text())
     assert parse("--config", "runs/a/config.yaml") == parse(*words)
-    assert set(saved) == {"compile", "seed_everything", "ema", "trainer", "model", "data"}
+    assert set(saved) == {
+        "compile",
+        "seed_everything",
+        "ema",
+        "save_every",
+        "trainer",
+        "model",
+        "data",
+    }
     run("test", "--config=runs/a/config.yaml", "--ckpt_path=runs/a/checkpoints/best.ckpt")
 
 

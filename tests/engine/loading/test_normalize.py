@@ -4,15 +4,31 @@ import torch
 from lit_opt.engine.loading.normalize import Normalize, mean_std
 
 
-@pytest.mark.parametrize("table", [False, True])
-def test_equals_torch(table):
-    x = torch.randn(9000, 3) * 5 + 2 if table else torch.randint(0, 256, (9000, 3, 2, 2))
-    x = x if table else x.to(torch.uint8)
-    rows = torch.randperm(9000)[:8500]
-    chosen = x[rows].double() if table else x[rows].double().transpose(1, 3).reshape(-1, 3) / 255
+@pytest.mark.parametrize("shape", [(3,), (3, 5), (3, 2, 2), (3, 2, 2, 2)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64], ids=str)
+def test_equals_torch(shape, dtype, monkeypatch):
+    """Tables, signals, images and videos, read in many parts; channels are axis 1."""
+    monkeypatch.setattr("lit_opt.engine.loading.normalize._CHUNK", 1000)
+    image = dtype == torch.uint8
+    x = (torch.randint(0, 256, (900, *shape)) if image else torch.randn(900, *shape) + 7).to(dtype)
+    rows = torch.randperm(900)[:850]
+    chosen = x[rows].double().transpose(0, 1).reshape(3, -1).T / (255 if image else 1)
     mean, std = mean_std(x, rows)
     torch.testing.assert_close(mean, chosen.mean(0))
     torch.testing.assert_close(std, chosen.std(0, correction=0))
+
+
+@pytest.mark.parametrize(
+    ("x", "expected"),
+    [
+        (torch.tensor([[3, 250]], dtype=torch.uint8), torch.tensor([[3, 250]])),
+        (torch.tensor([[3, -4]], dtype=torch.int16), torch.tensor([[3, -4]])),
+        (torch.tensor([[True, False]]), torch.tensor([[1.0, 0.0]])),
+    ],
+)
+def test_tokens_stay_integers_and_nothing_but_numbers_is_normalised(x, expected):
+    out = Normalize(x, torch.arange(1), on=True)(x)
+    assert (out.dtype, out.tolist()) == (expected.dtype, expected.tolist())
 
 
 def test_off_keeps_pixels_in_0_1_and_tables_raw_on_makes_a_constant_zero():

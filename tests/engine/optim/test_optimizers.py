@@ -51,6 +51,21 @@ def test_every_optimizer_of_torch_lowers_the_loss_and_continues_bit_for_bit(name
     assert train(other, restored, 3) == train(net, optimizer, 3)
 
 
+@pytest.mark.parametrize(("before", "now"), [(False, True), (True, False)])
+def test_a_saved_optimizer_goes_on_with_the_kernel_of_today(before: bool, now: bool) -> None:
+    """Such as after another precision; the reference takes no break."""
+    nets = [make_net(), make_net()]
+    whole, saving = (build_optimizer("AdamW", net, 0.01, may_fuse=before) for net in nets)
+    losses = train(nets[0], whole, 6)
+    train(nets[1], saving, 3)
+    state = saving.state_dict()
+    restored = build_optimizer("AdamW", nets[1], 0.01, may_fuse=now)
+    restored.load_state_dict(state)
+    assert restored.param_groups[0]["fused"] is (True if now else None)
+    assert state["param_groups"][0]["fused"] is (True if before else None)
+    assert train(nets[1], restored, 3) == pytest.approx(losses[3:], rel=1e-5)
+
+
 def test_names_are_forgiving_arguments_arrive_and_yaml_lists_become_tuples() -> None:
     for name in ("AdamW", "adamw", "adam_w", "torch.optim.AdamW"):
         assert type(build_optimizer({"name": name}, make_net(), 0.1)) is torch.optim.AdamW

@@ -32,7 +32,7 @@ def test_the_tutorials_line(scores, line):
 
 
 ROWS = "step,loss,lr\r\n1,0.5,\r\n20,0.25,0.1\r\n"
-WHOLE = {1: {"step": 1, "loss": "0.5", "lr": ""}, 20: {"step": 20, "loss": "0.25", "lr": "0.1"}}
+WHOLE = {1: {"step": 1, "loss": "0.5"}, 20: {"step": 20, "loss": "0.25", "lr": "0.1"}}
 FIRST = {1: WHOLE[1]}
 DAMAGED = {
     "BOM": (b"\xef\xbb\xbf" + ROWS.encode(), WHOLE),

@@ -1,4 +1,5 @@
 import inspect
+from functools import partial
 
 import pytest
 import torch
@@ -6,7 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_opt.engine.errors import UserError
+from lit_opt.engine.targets import DenseClasses, NextToken
 from lit_opt.engine.tasks.loss_on_logits import LOSSES, OnLogits
+from lit_opt.engine.tasks.metrics import MeanLoss
 from lit_opt.losses import my_cross_entropy
 
 B, C = 12, 3
@@ -91,6 +94,42 @@ def test_labels_as_indices_one_hot_and_soft_agree(name: str) -> None:
 )
 def test_it_equals_the_written_out_formula(loss, y: Tensor, formula: Tensor) -> None:
     torch.testing.assert_close(OnLogits(loss)(LOGITS, y), formula)
+
+
+PLACES = torch.randn(4, C, 2, 2, generator=torch.Generator().manual_seed(3))
+TOKENS = PLACES.flatten(2).mT  # (4, 4 tokens, C)
+LABELS = torch.arange(16).reshape(4, 2, 2) % C
+VOID = LABELS.masked_fill(LABELS == 1, -100)
+
+
+@pytest.mark.parametrize(
+    ("loss", "y", "of_rows"),
+    [
+        (nn.CrossEntropyLoss(), LABELS, F.cross_entropy),
+        (nn.CrossEntropyLoss(), VOID, F.cross_entropy),
+        (nn.NLLLoss(W), LABELS, partial(F.cross_entropy, weight=W)),
+        (nn.NLLLoss(W), VOID, partial(F.cross_entropy, weight=W)),
+        (nn.MSELoss(), LABELS, lambda z, y: F.mse_loss(z, F.one_hot(y, C).float())),
+    ],
+)
+def test_classes_of_places_and_tokens_are_those_of_samples(loss, y: Tensor, of_rows) -> None:
+    """Also in the mean over batches, which counts what is not ignored."""
+    expected = of_rows(PLACES.movedim(1, -1).reshape(-1, C), y.flatten())
+    dense, tokens = (DenseClasses(), PLACES, y), (NextToken(), TOKENS, y.flatten(1))
+    for targets, z, labels in (dense, tokens):
+        ours, mean = OnLogits(loss), MeanLoss()
+        ours.follow(targets)
+        torch.testing.assert_close(ours(z, labels), expected)
+        for part in (slice(1), slice(1, 4)):
+            weight = ours.weight_of(labels[part])
+            mean.update(ours(z[part], labels[part]), labels[part], weight)
+        torch.testing.assert_close(mean.compute(), expected)
+
+
+def test_a_loss_without_weights_is_asked_for_none() -> None:
+    assert OnLogits(nn.CrossEntropyLoss()).weight_of is len
+    assert OnLogits(F.cross_entropy).weight_of is len
+    assert OnLogits(nn.CrossEntropyLoss(W)).weight_of is not len
 
 
 def test_nll_keeps_its_dtype() -> None:

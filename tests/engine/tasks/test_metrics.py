@@ -1,10 +1,19 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torchmetrics import MeanSquaredError, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
+from sklearn.metrics import roc_auc_score
+from torchmetrics import ClasswiseWrapper, MeanAbsoluteError, MeanSquaredError, MinMaxMetric
+from torchmetrics.classification import (
+    BinaryAUROC,
+    MulticlassAccuracy,
+    MulticlassEER,
+    MulticlassF1Score,
+    MulticlassSpecificity,
+)
+from torchmetrics.segmentation import MeanIoU
 
-from lit_opt.engine.tasks.metrics import Accuracy, MeanLoss, better_direction
+from lit_opt.engine.targets import DenseClasses, MultiLabel
+from lit_opt.engine.tasks.metrics import Accuracy, MeanLoss, Scores, better_direction
 
 BATCHES = [(torch.randn(n, 5), torch.randint(5, (n,))) for n in (64, 64, 7)]
 
@@ -12,12 +21,12 @@ BATCHES = [(torch.randn(n, 5), torch.randint(5, (n,))) for n in (64, 64, 7)]
 @pytest.mark.parametrize("smoothing", [None, 0.0, 0.2])
 def test_accuracy_is_torchmetrics_micro_accuracy(smoothing):
     """Of indices, of one-hot and of soft labels."""
-    ours, reference = Accuracy(), MulticlassAccuracy(5, average="micro")
+    ours, reference = Scores({"acc": Accuracy()}, ""), MulticlassAccuracy(5, average="micro")
     for preds, target in BATCHES:
         soft = F.one_hot(target, 5) * (1 - (smoothing or 0)) + (smoothing or 0) / 5
         ours.update(preds, target if smoothing is None else soft)
         reference.update(preds, target)
-    assert ours.compute() == reference.compute()
+    assert ours.compute()["acc"] == reference.compute()
 
 
 def test_mean_loss_is_over_samples_not_over_batches():
@@ -29,7 +38,50 @@ def test_mean_loss_is_over_samples_not_over_batches():
 
 
 def test_the_metric_says_whether_more_is_better():
-    scores = MetricCollection({"loss": MeanLoss(), "acc": Accuracy(), "mse": MeanSquaredError()})
-    scores = scores.clone(prefix="val/")
-    names = ["val/loss", "val/acc", "val/mse", "val/other"]
-    assert [better_direction(scores, name) for name in names] == ["min", "max", "min", "min"]
+    metrics = {"loss": MeanLoss(), "acc": Accuracy(), "mse": MeanSquaredError()}
+    metrics["each"] = ClasswiseWrapper(MulticlassF1Score(5, average=None))
+    metrics |= {"best": MinMaxMetric(MeanAbsoluteError()), "spec": MulticlassSpecificity(5)}
+    metrics["eer"] = MulticlassEER(5)
+    scores = Scores(metrics, prefix="val/")
+    larger = {"val/acc", "val/each/cat", "val/each", "val/spec", "val/spec/cat"}
+    smaller = {"val/loss", "val/mse", "val/other", "val/best/raw", "val/eer", "val/accc"}
+    assert {name: better_direction(scores, name) for name in larger | smaller} == {
+        **dict.fromkeys(larger, "max"),
+        **dict.fromkeys(smaller, "min"),
+    }
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_the_label_is_among_the_k_largest(k):
+    ours, reference = Accuracy(k), MulticlassAccuracy(5, average="micro", top_k=k)
+    for preds, target in BATCHES:
+        ours.update(preds, target)
+        reference.update(preds, target)
+    assert ours.compute() == reference.compute()
+
+
+@pytest.mark.parametrize("size", [1, 64, 512])
+def test_binary_metrics_take_one_output_or_two_classes(size):
+    """Also where the logits of a batch all look like probabilities."""
+    logits = torch.rand(300, 2)
+    target = (logits[:, 1] + torch.randn(300) > 0.5).long()
+    two = Scores({"auroc": BinaryAUROC()}, "")
+    one = Scores({"auroc": BinaryAUROC()}, "")
+    one.follow(MultiLabel(), None)
+    for z, y in zip(logits.split(size), target.split(size), strict=True):
+        two.update(preds=z, target=y)
+        one.update(preds=z[:, 1:] - z[:, :1], target=y[:, None].float())
+    expected = roc_auc_score(target, logits[:, 1] - logits[:, 0])
+    assert float(two.compute()["auroc"]) == pytest.approx(expected)
+    assert float(one.compute()["auroc"]) == pytest.approx(expected)
+
+
+def test_mean_iou_leaves_out_what_is_ignored():
+    preds, target = torch.randn(6, 3, 4, 4), torch.randint(3, (6, 4, 4))
+    target[:, 0] = -100
+    scores = Scores({"iou": MeanIoU(3)}, "")
+    scores.follow(DenseClasses(), None)
+    scores.update(preds=preds, target=target)
+    reference = MeanIoU(3, input_format="index")
+    reference.update(preds[:, :, 1:].argmax(1), target[:, 1:])
+    torch.testing.assert_close(scores.compute()["iou"], reference.compute())

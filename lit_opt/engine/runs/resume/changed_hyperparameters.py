@@ -1,124 +1,145 @@
-"""Hyperparameters given anew win over those in the checkpoint that a fit continues from."""
+"""What is given anew to a continued fit wins over what its checkpoint restores: a three-way merge.
 
-import warnings
-from collections.abc import Mapping
+Optimizers, schedulers, callbacks and frozen parameters are compared as built now and as they were
+built in the run that wrote the checkpoint. What differs was given anew; all else is restored.
+"""
+
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Callback
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+from lightning.pytorch.callbacks import BatchSizeFinder, Callback, Checkpoint, LearningRateFinder
 
 from lit_opt.engine.callbacks.ema import check_average
-from lit_opt.engine.optim.by_name import parse
-from lit_opt.engine.optim.optimizers import build_optimizer
-from lit_opt.engine.optim.plan import plan_of
-from lit_opt.engine.optim.schedulers import scale_lr
+from lit_opt.engine.optim.optimizers import KERNELS
+from lit_opt.engine.runs.resume.as_built import (
+    Built,
+    as_built,
+    as_built_by_older,
+    classes,
+    merged,
+    merged_optimizer,
+    moved_keys,
+)
+from lit_opt.engine.runs.resume.replay_schedule import replay
 
-BASES = {"optimizer": Optimizer, "scheduler": LRScheduler}
-OF_SCHEDULE = {"lr", "scheduler", "scheduler_interval", "warmup"}
-RATES = {"lr", "initial_lr", "max_lr", "min_lr"}
-CYCLED = {"momentum", "betas", "base_momentum", "max_momentum"}
+FINDERS = (LearningRateFinder, BatchSizeFinder)
+TOLD = ("lr", "lr_factors", "scheduler", "scheduler_interval", "warmup")
+NONE: Built = {"class": "", "groups": [], "schedulers": []}
 
 
 class ChangedHyperparameters(Callback):
-    """Sets what has changed since the checkpoint in the restored optimizer and scheduler.
+    """Merges what is given anew into the optimizers, schedulers and callbacks of a checkpoint.
 
-    Torch restores lr, momentum and weight decay from a checkpoint, and a scheduler its horizon,
-    whatever the flags say. An optimizer or scheduler of another class starts afresh. A schedule
-    that has changed, or whose number of planned steps has, is replayed up to the current step.
+    An optimizer or scheduler of another class starts afresh. A schedule is replayed up to the
+    current step if it is another one now, which one that fits the run's length is in a run of
+    another length; ReduceLROnPlateau keeps what it has seen. It serves any LightningModule.
 
-    The module has `optimizers_for` and LitModule's hyperparameters; any other is left alone.
+    It must be the first callback: others may add param groups when a fit starts.
     """
 
     state_key = "NewHyperparametersWin"
-    _old: Mapping[str, Any] = {}  # hyperparameters of the checkpoint
-    _old_plan: float | None = None  # optimizer steps in all
-    _plan: float = 0
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"plan": self._plan}
+    def __init__(self) -> None:
+        self._now: dict[str, Any] = {}
+        self._then: dict[str, Any] = {}
+        self._checkpoint: dict[str, Any] = {}  # that is being restored
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._old_plan = state_dict["plan"]
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        others = [c for c in trainer.callbacks if c is not self and not isinstance(c, Checkpoint)]
+        states = {callback.state_key: callback.state_dict() for callback in others}
+        self._now = {"callbacks": {key: _plain_values(state) for key, state in states.items()}}
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        if not trainer.ckpt_path:  # the learning-rate finder restores its own
-            return
+        if any(isinstance(callback, FINDERS) for callback in trainer.callbacks):
+            return  # it restores its own; there is none in a continued fit
         check_average(trainer, checkpoint)
-        if not hasattr(pl_module, "optimizers_for"):
-            return
-        self._old, new = checkpoint["hyper_parameters"], pl_module.hparams
-        if _class(self._old, "optimizer") is not _class(new, "optimizer"):
-            checkpoint["optimizer_states"] = []
-        kinds = [(_class(hp, "scheduler"), bool(hp["warmup"])) for hp in (self._old, new)]
-        if kinds[0] != kinds[1]:
-            checkpoint["lr_schedulers"] = []
+        states, self._checkpoint = checkpoint["callbacks"], checkpoint
+        self._then = dict(states.get(self.state_key, {}))
+        for key, then in self._then.get("callbacks", {}).items():
+            if key in states.keys() & self._now["callbacks"].keys():
+                states[key] = merged(then, self._now["callbacks"][key], states[key])
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Before a callback's other batch size, with which the run was not planned, is back."""
-        self._plan = plan_of(trainer).total_steps
+        """The optimizers are new here, and restored next."""
+        self._look_at(trainer, pl_module)
+        if not (checkpoint := self._checkpoint):
+            return
+        if "optimizers" not in self._then:
+            ours = "plan" in self._then and hasattr(pl_module, "optimizers_for")
+            self._then["optimizers"] = (
+                as_built_by_older(trainer, pl_module, checkpoint, self._then["plan"])
+                if ours
+                else self._now["optimizers"]
+            )
+        then, now = self._then["optimizers"], self._now["optimizers"]
+        states, checkpoint["optimizer_states"] = checkpoint["optimizer_states"], []
+        if classes(then) == classes(now):
+            merges = map(merged_optimizer, states, then, now)
+            checkpoint["optimizer_states"] = list(merges)
+        schedulers = ([classes(b["schedulers"]) for b in built] for built in (then, now))
+        if next(schedulers) != next(schedulers):
+            checkpoint["lr_schedulers"] = []
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        old, self._old = self._old, {}
-        if not old:
-            return
-        new = pl_module.hparams
-        changes = {key: (old[key], new[key]) for key in OF_SCHEDULE if old[key] != new[key]}
-        changes |= _changed_arguments(old, new, pl_module)
-        for group in trainer.optimizers[0].param_groups:
-            group.update({k: after for k, (_, after) in changes.items() if k in group})
-        longer = self._plan != self._old_plan and (new["scheduler"] or new["warmup"])
-        if longer or changes.keys() & OF_SCHEDULE:
-            cycles = {_class(hp, "scheduler") for hp in (old, new)} & {OneCycleLR, CyclicLR}
-            _replay_schedule(trainer, pl_module, RATES | CYCLED if cycles else RATES)
-            if "lr" not in changes:  # a change by `ChangeHyperparameters` outlives a new schedule
-                schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
-                for callback in trainer.callbacks:
-                    factor = getattr(callback, "lr_factor", 1.0)
-                    scale_lr(trainer.optimizers[0], schedulers, factor)
-        if changes:
-            told = [f"{k} {before} -> {after}" for k, (before, after) in sorted(changes.items())]
-            trainer.print(f"continuing at step {trainer.global_step} with {', '.join(told)}")
+        checkpoint, self._checkpoint = self._checkpoint, {}
+        if checkpoint:
+            self._freeze(pl_module)
+            for optimizer, (then, now) in zip(trainer.optimizers, self._pairs(), strict=True):
+                if moved_keys(then, now):
+                    replay(trainer, optimizer, then, now)
+            told = self._told(checkpoint.get("hyper_parameters", {}), pl_module.hparams)
+            if told:
+                trainer.print(f"continuing at step {trainer.global_step} with {', '.join(told)}")
+        elif any(isinstance(callback, FINDERS) for callback in trainer.callbacks):
+            trainer.strategy.setup_optimizers(trainer)  # by what was found
+            self._look_at(trainer, pl_module)
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        checkpoint["callbacks"][self.state_key] = {**self._now, "frozen_now": _frozen(pl_module)}
+
+    def _look_at(self, trainer: Any, module: pl.LightningModule) -> None:
+        built = as_built(trainer.optimizers, trainer.lr_scheduler_configs, module)
+        self._now |= {"optimizers": built, "frozen": _frozen(module)}
+
+    def _pairs(self) -> Iterator[tuple[Built, Built]]:
+        """Every optimizer as it was built then and now."""
+        then, now = self._then["optimizers"], self._now["optimizers"]
+        return zip([*then, *[NONE] * len(now)][: len(now)], now, strict=True)
+
+    def _freeze(self, module: pl.LightningModule) -> None:
+        """Freezes what was frozen at the checkpoint, and thaws what callbacks had thawed."""
+        if "frozen" in self._then:
+            then, now = (set(built["frozen"]) for built in (self._then, self._now))
+            frozen = set(self._then["frozen_now"]) - (then - now) | (now - then)
+            for name, p in module.named_parameters():
+                p.requires_grad_(name not in frozen)
+
+    def _told(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+        """`lr 0.5 -> 0.05` for all that was given anew, in the order of the names."""
+        pairs = {key: (old.get(key), new[key]) for key in TOLD if key in new}
+        for then, now in self._pairs():
+            if then["class"] != now["class"]:
+                pairs["optimizer"] = (old.get("optimizer"), new.get("optimizer"))
+                continue
+            for a, b in zip(then["groups"], now["groups"], strict=False):
+                left = moved_keys(then, now) | KERNELS | {"params", "name", *pairs}
+                keys = a.keys() & b.keys() - left
+                pairs |= {key: (a[key], b[key]) for key in keys if a[key] != b[key]}
+        for name, state in self._then.get("callbacks", {}).items():
+            later, owner = self._now["callbacks"].get(name, {}), name.partition("{")[0]
+            pairs |= {f"{owner}.{k}": (state[k], later[k]) for k in state.keys() & later.keys()}
+        changed = sorted((key, *pair) for key, pair in pairs.items() if pair[0] != pair[1])
+        return [f"{key} {before} -> {after}" for key, before, after in changed]
 
 
-def _class(hparams: Mapping[str, Any], kind: str) -> type | None:
-    return parse(hparams[kind], kind, BASES[kind])[0] if hparams[kind] else None
+def _plain_values(state: Mapping[str, Any]) -> Built:
+    """What arguments are kept as, and no tensors."""
+    return {k: v for k, v in state.items() if v is None or isinstance(v, int | float | str)}
 
 
-def _changed_arguments(
-    old: Mapping[str, Any], new: Mapping[str, Any], module: pl.LightningModule
-) -> dict[str, tuple[Any, Any]]:
-    """What the optimizer's param groups have as built then and as built now, defaults included."""
-    if _class(old, "optimizer") is not _class(new, "optimizer"):
-        return {"optimizer": (old["optimizer"], new["optimizer"])}
-    then, now = (build_optimizer(hp["optimizer"], module, 1.0).param_groups for hp in (old, new))
-    return {
-        key: (a[key], b[key])
-        for a, b in zip(then, now, strict=True)
-        for key in b
-        if key != "params" and a[key] != b[key]
-    }
-
-
-def _replay_schedule(trainer: Any, module: Any, keys: set[str]) -> None:
-    """Steps new schedulers on a new optimizer up to the current step, then takes their state over.
-
-    Of the param groups it takes over `keys`, which are those that schedulers move.
-    """
-    [copy], configs = module.optimizers_for(plan_of(trainer))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # schedulers without optimizer steps
-        for config in configs:
-            done = trainer.global_step if config["interval"] == "step" else trainer.current_epoch
-            if not isinstance(config["scheduler"], ReduceLROnPlateau):  # its metrics are not kept
-                for _ in range(done):
-                    config["scheduler"].step()
-    for config, replayed in zip(trainer.lr_scheduler_configs, configs, strict=True):
-        config.scheduler.load_state_dict(replayed["scheduler"].state_dict())
-    groups = zip(copy.param_groups, trainer.optimizers[0].param_groups, strict=True)
-    for from_group, to_group in groups:
-        to_group.update({key: from_group[key] for key in keys & from_group.keys()})
+def _frozen(module: pl.LightningModule) -> list[str]:
+    return [name for name, p in module.named_parameters() if not p.requires_grad]
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -50,12 +50,12 @@ class StopOnSignal(Callback):
         """The answer while something is trained: stop where the run can be resumed from."""
         if number == signal.SIGINT == self.asked:
             if sys.stdout.isatty():
-                _tell("\x1b[?25h\n")  # the progress bar had hidden the cursor
+                _to_stderr("\x1b[?25h\n")  # the progress bar had hidden the cursor
             self._pass_on(signal.SIGKILL)
             _exit(128 + number)
         self.asked = number
         if number == signal.SIGINT and self._trainer.local_rank == 0:
-            _tell("\nstopping after this step; Ctrl-C again stops at once, unsaved\n")
+            _to_stderr("\nstopping after this step; Ctrl-C again stops at once, unsaved\n")
 
     def _end_at_once(self, number: int, frame: Any) -> None:
         """The answer where nothing is being trained."""
@@ -68,7 +68,7 @@ class StopOnSignal(Callback):
             raise Stopped(text, 128 + number)
         with contextlib.suppress(RuntimeError):  # it was about to print
             sys.stdout.flush()
-        _tell(f"stopped: {text}\n")
+        _to_stderr(f"stopped: {text}\n")
         _exit(128 + number)  # an exception may be lost, or be another's cause
 
     def _pass_on(self, number: int) -> None:
@@ -170,7 +170,7 @@ def _validates_next(trainer: Any) -> bool:
     return bool((done + 1) % batches == 0)
 
 
-def _tell(text: str) -> None:
+def _to_stderr(text: str) -> None:
     """Past Python's streams, which may be in use; nobody may be listening."""
     with contextlib.suppress(OSError):
         os.write(2, text.encode())

@@ -6,7 +6,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities import move_data_to_device
-from lightning.pytorch.callbacks import Callback, Timer
+from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer
 from torchmetrics import Metric
 
 from lit_opt.engine.lightning_private import set_update_count
@@ -49,6 +49,8 @@ class RunningScores(Callback):
     def on_train_start(self, trainer: Any, pl_module: pl.LightningModule) -> None:
         state, self._loaded = self._loaded, {}
         if not state:
+            for metric in _train_metrics(pl_module).values():
+                metric.reset()  # a finder has counted
             return
         trainer.should_stop |= state.get("ended_early_at") == _length_of(trainer)
         if len(state["counts"]) == trainer.world_size:
@@ -84,8 +86,26 @@ def _change_interval(trainer: pl.Trainer, before: str, after: str) -> None:
 
 def _ended_early(trainer: Any) -> bool:
     """Whether a callback has ended the run; a Timer that is over ends it again by itself."""
+    return trainer.should_stop and not _time_is_over(trainer)
+
+
+def _time_is_over(trainer: Any) -> bool:
     left = [c.time_remaining() for c in trainer.callbacks if isinstance(c, Timer)]
-    return trainer.should_stop and not any(s is not None and s <= 0 for s in left)
+    return any(seconds is not None and seconds <= 0 for seconds in left)
+
+
+def early_end(trainer: Any) -> str | None:
+    """Why a fit ended before its length, in a line; None if it did not."""
+    epochs, steps = trainer.current_epoch, trainer.global_step
+    if not trainer.should_stop or epochs == trainer.max_epochs or steps == trainer.max_steps:
+        return None
+    why = "its time is over" if _time_is_over(trainer) else "a callback or the module asked for it"
+    for callback in trainer.callbacks:
+        if isinstance(callback, EarlyStopping) and callback.stopping_reason_message:
+            why = callback.stopping_reason_message.removesuffix(" Signaling Trainer to stop.")
+            if callback.wait_count >= callback.patience:
+                why = f"{callback.monitor} did not improve in {callback.wait_count} validations"
+    return f"stopped early at epoch {epochs}: {why.rstrip('.')}"
 
 
 def _length_of(trainer: pl.Trainer) -> list[int | None]:
@@ -93,8 +113,10 @@ def _length_of(trainer: pl.Trainer) -> list[int | None]:
 
 
 def _train_metrics(module: Any) -> dict[str, Metric]:
+    """By name, those that a wrapper holds as well."""
     scores = getattr(module, "train_scores", None)
-    return dict(scores.items(keep_base=True, copy_state=False)) if scores is not None else {}
+    named = scores.named_modules() if scores is not None else ()
+    return {name: metric for name, metric in named if name and isinstance(metric, Metric)}
 
 
 def _counts_of_all(trainer: Any, module: pl.LightningModule) -> list[dict[str, Any]]:

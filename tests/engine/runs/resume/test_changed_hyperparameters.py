@@ -108,6 +108,16 @@ def test_an_argument_that_is_new_or_gone_counts(run, capsys):
     assert group(gone)["weight_decay"] == 0.01
 
 
+def test_groups_may_be_made_in_a_run_that_had_none(run, capsys):
+    run("fit", "--epochs=1", "--name=a", *FEW)
+    words = ["--lr_factors={net.layers.1: 0.5}", "--optimizer.no_decay=true", "--epochs=2"]
+    groups = run("fit", LAST, *words, *FEW).trainer.optimizers[0].param_groups
+    assert [(g["lr"], g["weight_decay"]) for g in groups] == [
+        (0.001, 0.01), (0.001, 0.0), (0.0005, 0.01), (0.0005, 0.0)
+    ]  # fmt: skip
+    assert "lr_factors None -> {'net.layers.1': 0.5}" in capsys.readouterr().out
+
+
 def test_the_learning_rate_finder_is_obeyed_once(run):
     finder = ["--callbacks+=LearningRateFinder", "--callbacks.num_training_steps=40"]
     cli = run("fit", "--epochs=2", *finder, "--net.hidden=[8]")

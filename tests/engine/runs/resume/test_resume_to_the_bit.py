@@ -99,6 +99,7 @@ MORE += [(["--val_check_interval=30", "--check_val_every_n_epoch=null"], 29)]
 MORE += [([*STOPS_EARLY, "--epochs=4", "--min_epochs=3", "--lr=0.3"], 50)]
 MORE += [(SMALLER, 42), (["--drop_last=true"], 30)]
 MORE += [(["--steps_per_execution=4", "--max_steps=50"], 21)]
+MORE += [(["--check_val_every_n_epoch=2"], 21)]
 
 
 IN_VALIDATION = [([], 42), (HALF, 52), (["--ema=0.99"], 42), (ACCUMULATE, 12)]

@@ -21,10 +21,13 @@ class ReplayTraining(Callback):
     """
 
     state_key = "ReplayTraining"
-    _positions: Sequence[Mapping[str, Any]] = ()  # of a checkpoint
+
+    def __init__(self) -> None:
+        self._loaders: list[ReplayedLoader] = []
+        self._positions: Sequence[Mapping[str, Any]] = ()  # of a checkpoint
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._loaders: list[ReplayedLoader] = []
+        self._loaders = []
         if stage != "fit":
             return
         strategy: Any = trainer.strategy

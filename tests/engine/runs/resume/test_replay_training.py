@@ -19,7 +19,7 @@ from torch.utils.data import (
 )
 
 from lit_opt.engine.errors import UserError
-from lit_opt.engine.runs.resume.replay import ReplayTraining
+from lit_opt.engine.runs.resume.replay_training import ReplayTraining
 from lit_opt.engine.runs.resume.training_state import RunningScores
 
 pytestmark = pytest.mark.filterwarnings(
