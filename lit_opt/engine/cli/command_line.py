@@ -167,6 +167,23 @@ class CommandLine:
         named: str = dataset or self.model_class.__name__
         return self.label or named.rpartition(".")[2].lower()
 
+    def help(self, topic: str) -> str:
+        """What `--help TOPIC` prints: the options of trainer, model or data, one option, or all.
+
+        Raises:
+            UserError: if there is no such group or option.
+        """
+        blocks = re.split(r"\n(?=  -)|\n\n", self.parser.format_help())
+        shown = [re.sub(r",\s+known\s+subclasses:[^)]*", "", b) for b in blocks if b[:3] == "  -"]
+        if topic == "all":
+            return "\n".join(shown)
+        inside = rf"--{re.escape(topic)}\.(?!.*\.help)" if topic in self.options.groups else None
+        wanted = inside or rf"(--|\.){re.escape(topic)}(\.help)?( |,|$)"
+        found = [block for block in shown if re.search(wanted, re.split("  |\n", block.strip())[0])]
+        if not found:
+            self.options.full(topic)
+        return "\n".join(found)
+
     def dump(self, config: Namespace, **options: bool) -> str:
         """The configuration as YAML."""
         text = self.parser.dump(config, skip_none=False, skip_validation=True, **options)

@@ -38,20 +38,29 @@ def main(
 
 
 def _main(program: Program, words: list[str]) -> "Run | None":
-    if words[:1] in (["--help"], ["-h"]):
+    words, topic = split_help(words)
+    if topic == "":
         print(OVERVIEW)
         return None
     if "--version" in words:
         print(f"lit-opt {__version__}, lightning {version('lightning')}, torch {version('torch')}")
         return None
     try:
-        return _run(program, [word for word in words if word != "--debug"])
+        return _run(program, [word for word in words if word != "--debug"], topic)
     except BaseException as error:
         leave(error, debug="--debug" in words)
         return None
 
 
-def _run(program: Program, words: list[str]) -> "Run":
+def split_help(words: list[str]) -> tuple[list[str], str | None]:
+    """The words before `--help`, and the topic after it: "" for none; None without `--help`."""
+    place = next((place for place, word in enumerate(words) if word in ("--help", "-h")), None)
+    if place is None:
+        return words, None
+    return words[:place], " ".join(words[place + 1 :]).lstrip("-")
+
+
+def _run(program: Program, words: list[str], topic: str | None) -> "Run | None":
     """What is heavy to import comes after the command line has been found to be spelt right."""
     named, words = split_allowed(words)
     allow([*program.packages(), *named, *packages_in_flags(words)])
@@ -64,4 +73,9 @@ def _run(program: Program, words: list[str]) -> "Run":
     from lit_opt.engine.cli.run import run
 
     quiet_loggers()
+    if topic:
+        from lit_opt.engine.cli.command_line import CommandLine
+
+        print(CommandLine(program, words).help(topic))
+        return None
     return run(program, words)

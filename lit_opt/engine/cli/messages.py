@@ -6,12 +6,16 @@ Where their words have changed, their own message is printed.
 import os
 import re
 import sys
+import sysconfig
 import time
+import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
 from lit_opt.engine.allowed_imports import refusal
 from lit_opt.engine.errors import RunError, Stopped, UserError
+
+ENGINE_FOLDER = Path(__file__).parents[1]
 
 # ---- how a command is left
 
@@ -58,9 +62,22 @@ def _fail_with(error: Exception) -> NoReturn:
     usage = isinstance(error, UserError) or _is_refused_by_lightning(error)
     text = "\n".join(str(error).strip().splitlines()[:4]) or type(error).__name__
     if not usage and not isinstance(error, RunError):
-        text = f"{type(error).__name__}: {text.splitlines()[0]}\n--debug shows the traceback"
+        told = f"{type(error).__name__}: {text.splitlines()[0]}"
+        text = f"{told}{place_in_users_code(error)}\n--debug shows the traceback"
     print(f"error: {text}", file=sys.stderr)
     raise SystemExit(2 if usage else 1) from error
+
+
+def place_in_users_code(error: BaseException) -> str:
+    """The innermost line of the traceback that is neither a library's nor the engine's."""
+    homes = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
+    libraries = [*homes, str(ENGINE_FOLDER)]
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = frame.f_code.co_filename
+        if Path(file).is_file() and not any(map(Path(file).is_relative_to, libraries)):
+            place = f"\nin {file}, line {line}, {frame.f_code.co_name}"
+    return place
 
 
 def _is_refused_by_lightning(error: Exception) -> bool:
@@ -99,12 +116,17 @@ def full_memory(error: Exception, stage: str | None, trainer: Any, data: Any) ->
     if stage == "train":
         more = 2 * trainer.accumulate_grad_batches
         makes_up = f"(--accumulate_grad_batches {more} makes up for half of it)"
-        what = f"lower --batch_size, now {data.batch_size} {makes_up}{half}"
+        what = f"lower {_now('batch_size', data)} {makes_up}{half}"
     elif stage:
-        what = f"lower --eval_batch_size, now {data.eval_batch_size}{half}"
+        what = f"lower {_now('eval_batch_size', data)}{half}"
     else:
         what = "the net, or the data set, is too large"
     return RunError(f"out of memory{wanted}; {what}")
+
+
+def _now(option: str, data: Any) -> str:
+    value = getattr(data, option, None)
+    return f"--{option}, now {value}" if value else "the batch size"
 
 
 # ---- a lost process

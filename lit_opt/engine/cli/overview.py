@@ -11,7 +11,8 @@ commands:
   test       score a checkpoint on the test set
   predict    write what a checkpoint predicts for the test set to predictions.csv
 
-options of every day (python train.py fit --help lists all; --model.lr is the full name of --lr):
+options of every day (--model.lr is the full name of --lr; --help TOPIC lists all of trainer, model,
+data, or tells of one: python train.py fit --help optimizer):
   --config FILE          YAML with any of the options; may be given several times, later ones win
   --name NAME            name of the run, whose folder is runs/NAME
   --resume               go on with that run, or the one saved last; a new --name is started
@@ -36,6 +37,9 @@ options of every day (python train.py fit --help lists all; --model.lr is the fu
   --callbacks+=NAME      one more callback, such as HalveWhenStuck, or EarlyStopping and then
                          --callbacks.monitor val/loss
   --allow PACKAGE        a package of yours that configs and checkpoints may name
+  --model, --data CLASS  a LightningModule and LightningDataModule of your own, by their class paths
+  --monitor NAME         val/loss; the validation metric that selects the best checkpoint
+  --save_every N         steps, or a time such as 10m: last.ckpt inside epochs, which may not end
   --print_config         the whole configuration as YAML, and stop
   --debug                full traceback of an error
   --version

@@ -28,7 +28,7 @@ def test_every_option_of_the_overview_exists_and_its_default_is_shown(parse):
     )
     assert config["model"]["scheduler"] == {"name": "StepLR", "step_size": 1}
     lines = [line for line in OVERVIEW.splitlines() if line.startswith("  --")]
-    assert len({line.split()[0].partition("=")[0].rstrip("+") for line in lines}) == 26
+    assert len({line.split()[0].partition("=")[0].rstrip("+") for line in lines}) == 29
     defaults = parse()
     model, data = defaults["model"], defaults["data"]
     shown = {
@@ -58,11 +58,25 @@ def shown(capsys):
     return shown
 
 
-def test_the_help_of_a_command_shows_short_names(shown):
-    text = shown("fit", "--help")
-    for option in ("accelerator, --trainer.accelerator", "lr, --model.lr", "flip, --data.flip"):
-        assert f"--{option}" in text
-    assert "Learning rate, whatever the optimizer" in text
+@pytest.mark.parametrize(
+    ("words", "has", "has_not"),
+    [
+        ("fit --help", "python train.py [command]", "--trainer.accelerator"),
+        ("--help lr", "--lr, --model.lr LR", "--accelerator"),
+        ("fit --help --warmup", "--warmup, --model.warmup", "--lr, "),
+        ("--help trainer", "--accelerator, --trainer.accelerator", "--lr, --model.lr"),
+        ("test --help data", "--flip, --data.flip", "known subclasses"),
+        ("--help all", "--lr, --model.lr LR", "known subclasses"),
+    ],
+)
+def test_help_is_a_screen_or_a_topic_with_short_names(capsys, words, has, has_not):
+    main(words.split())
+    text = capsys.readouterr().out
+    assert has in text
+    assert has_not not in text
+    with pytest.raises(SystemExit):
+        main(["--help", "lrr"])
+    assert "did you mean --lr?" in capsys.readouterr().err
 
 
 def test_print_config_prints_a_config_that_runs(shown, parse):

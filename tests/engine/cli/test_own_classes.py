@@ -205,6 +205,22 @@ def test_a_stream_without_a_position_goes_on_counting_and_says_so(capsys):
     assert "it begins anew at step 5" in capsys.readouterr().err
 
 
+class Broken(Plain):
+    def training_step(self, batch, batch_idx):
+        return batch["z"]
+
+
+def test_an_error_in_code_of_ones_own_names_its_place(capsys):
+    with pytest.raises(SystemExit) as left:
+        main(Broken, Table, ["--epochs", "1"])
+    assert left.value.code == 1
+    line = Broken.training_step.__code__.co_firstlineno + 1
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "error: KeyError: 'z'"
+    assert told[1] == f"in {__file__}, line {line}, training_step"
+    assert len(told) == 3
+
+
 def test_save_every_takes_steps_or_a_time(capsys):
     with pytest.raises(SystemExit):
         main(Plain, Table, ["--save_every", "soon"])
