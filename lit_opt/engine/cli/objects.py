@@ -9,11 +9,13 @@ from jsonargparse import Namespace
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch import nn
 
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.messages import refused_object
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.interface import data_of, model_of
+from lit_opt.engine.tasks.pretrained import build_pretrained, takes_weights
 
 # Smaller ones end in an error of arithmetic after the first steps, or do something else in silence.
 LEAST = {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "val_check_interval": 1e-9}
@@ -56,7 +58,7 @@ class Objects(LightningCLI):
 
     def instantiate_classes(self) -> None:
         try:
-            built = self.parser.instantiate_classes(self.config)
+            built = self.parser.instantiate_classes(_with_pretrained_net(self.config))
         except (ValueError, TypeError) as error:
             raise UserError(refused_object(str(error))) from error
         self.model, self.datamodule = built.model, built.get("data")
@@ -75,6 +77,27 @@ class Objects(LightningCLI):
             validates = False
         validates = validates and data_of(self.datamodule).has_validation
         return validates, _has_loop(self, "test_step", "test_dataloader")
+
+
+def _with_pretrained_net(config: Namespace) -> Namespace:
+    """The same with the net built, if it comes with weights of another number of classes."""
+    net = config.get("model", {}).get("net")
+    arguments = net.get("init_args") if isinstance(net, Namespace) else None
+    if arguments is None or not takes_weights(arguments.as_dict()):
+        return config
+    parser = LightningArgumentParser(exit_on_error=False)
+    parser.add_argument("--net", type=nn.Module)
+
+    def build(sizes: dict[str, Any]) -> nn.Module:
+        asked = net.clone()
+        del asked.init_args["num_classes"]
+        asked.init_args.update(Namespace(sizes))
+        built: nn.Module = parser.instantiate_classes(Namespace(net=asked)).net
+        return built
+
+    config = config.clone()
+    config.model.net = build_pretrained(build, {"num_classes": arguments.num_classes})
+    return config
 
 
 def _has_loop(built: Objects, step: str, loader: str) -> bool:

@@ -109,6 +109,7 @@ class SourceData(LightningDataModule):
             sizes = {
                 "in_shape": list(self.in_shape),
                 "in_channels": self.in_shape[0],
+                "in_chans": self.in_shape[0],  # timm's word
                 "num_classes": self.num_classes,
             }
             taken = {k: v for k, v in sizes.items() if k in net.get("init_args", {})}
