@@ -46,7 +46,7 @@ class Freeze(Callback):
             self._switch(module, True)
 
     def _set(self, model: nn.Module, epoch: int) -> None:
-        """After the optimizer is built, which has all parameters; without gradients it skips them."""
+        """The optimizer has all parameters by now; it skips those without a gradient."""
         trains = 0 <= self.epochs <= epoch
         for module in self._frozen(model):
             if not trains or epoch == self.epochs:
