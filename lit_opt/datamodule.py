@@ -10,15 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
-
 from lit_opt.engine.lightning_private import object_arguments
 from lit_opt.engine.loading.augment import mix, random_crop, random_erase, random_flip
-from lit_opt.engine.loading.balance import balancing, weighted_loss
-from lit_opt.engine.loading.checks import check_augmentation, check_cut, check_hyperparameters
+from lit_opt.engine.loading.balance import balancing
+from lit_opt.engine.loading.checks import check_augmentation, check_hyperparameters
 from lit_opt.engine.loading.loader import XY, Batches, Group, LazyLoader
 from lit_opt.engine.loading.source_data import SourceData
-from lit_opt.engine.loading.split import split_indices
 from lit_opt.sources import Digits, Source
 
 
@@ -97,25 +94,9 @@ class ImageData(SourceData):
         """Validation samples are the training set's; which ones depends on `split_seed` alone."""
         train, own = self.read("train"), self.read_own_validation()
         check_augmentation(self.where("train"), train.x, train.y, self.hp)
-        train_rows, val_rows = self._rows(train, own)
+        train_rows, val_rows = self.cut(train, own)
         val = own or Batches(train.x, train.y, val_rows)
         self.put(train, own, (Batches(train.x, train.y, train_rows), val), stage)
-
-    def implied_options(self, model: dict[str, Any]) -> dict[str, Any]:
-        implied = super().implied_options(model)
-        if self.hp.class_weights and "loss" in model and self.needs == "train":
-            train, own = self.read("train"), self.read_own_validation()
-            y = train.y[self._rows(train, own)[0]]
-            implied["loss"] = weighted_loss(model["loss"], self.targets, y, self.num_classes)
-        return implied
-
-    def _rows(self, train: Batches, own: Batches | None) -> tuple[Tensor, Tensor]:
-        """int64: those of `train` to train on, and to validate with unless there are `own`."""
-        hp, strata = self.hp, self.targets.strata(train.y)
-        fraction = 0.0 if own else hp.val_fraction
-        train_rows, val_rows = split_indices(strata, fraction, hp.split_seed)
-        check_cut(fraction, len(train), len(val_rows))
-        return train_rows, val_rows
 
     # ---- loaders ----
 

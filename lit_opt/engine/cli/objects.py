@@ -82,21 +82,24 @@ class Objects(LightningCLI):
 def _with_pretrained_net(config: Namespace) -> Namespace:
     """The same with the net built, if it comes with weights of another number of classes."""
     net = config.get("model", {}).get("net")
-    arguments = net.get("init_args") if isinstance(net, Namespace) else None
-    if arguments is None or not takes_weights(arguments.as_dict()):
+    if not isinstance(net, Namespace):
+        return config
+    arguments = {**net.get("init_args", {}), **net.get("dict_kwargs", {})}
+    if not takes_weights(arguments):
         return config
     parser = LightningArgumentParser(exit_on_error=False)
     parser.add_argument("--net", type=nn.Module)
 
     def build(sizes: dict[str, Any]) -> nn.Module:
         asked = net.clone()
-        del asked.init_args["num_classes"]
-        asked.init_args.update(Namespace(sizes))
+        for given in (asked.init_args, asked.get("dict_kwargs", {})):
+            if given.pop("num_classes", None) and sizes:
+                given["num_classes"] = sizes["num_classes"]
         built: nn.Module = parser.instantiate_classes(Namespace(net=asked)).net
         return built
 
     config = config.clone()
-    config.model.net = build_pretrained(build, {"num_classes": arguments.num_classes})
+    config.model.net = build_pretrained(build, {"num_classes": arguments["num_classes"]})
     return config
 
 

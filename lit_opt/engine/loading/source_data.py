@@ -16,7 +16,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from lit_opt.engine.errors import UserError
-from lit_opt.engine.loading.checks import check_source_fits, check_split
+from lit_opt.engine.loading.balance import weighted_loss
+from lit_opt.engine.loading.checks import check_cut, check_source_fits, check_split
 from lit_opt.engine.loading.facts import (
     KEY,
     Cut,
@@ -28,7 +29,9 @@ from lit_opt.engine.loading.facts import (
 )
 from lit_opt.engine.loading.loader import XY, Batches, EpochSampler, LazyLoader, whole_batch
 from lit_opt.engine.loading.normalize import Normalize, dtype_in_batch
+from lit_opt.engine.loading.sizes import with_sizes
 from lit_opt.engine.loading.source import Source
+from lit_opt.engine.loading.split import split_indices
 from lit_opt.engine.targets import Classes, Regression, inferred
 
 
@@ -112,12 +115,15 @@ class SourceData(LightningDataModule):
                 "in_chans": self.in_shape[0],  # timm's word
                 "num_classes": self.num_classes,
             }
-            taken = {k: v for k, v in sizes.items() if k in net.get("init_args", {})}
-            implied["net"] = {"class_path": net["class_path"], "init_args": taken}
+            implied["net"] = with_sizes(net, sizes)
         if "metrics" in model:
             implied["metrics"] = {name: {"name": name} for name in self.targets.metrics}
         if "loss" in model and self.targets.loss:
             implied["loss"] = {"class_path": self.targets.loss}
+        if "loss" in model and self.hparams.get("class_weights") and self.needs == "train":
+            train, own = self.read("train"), self.read_own_validation()
+            y = train.y[self.cut(train, own)[0]]
+            implied["loss"] = weighted_loss(model["loss"], self.targets, y, self.num_classes)
         return implied
 
     def example(self) -> XY:
@@ -152,6 +158,17 @@ class SourceData(LightningDataModule):
         train, val = (len(self.splits.get(split, ())) for split in ("train", "val"))
         name = type(self.source).__name__
         return f"{name}, {train:,} training and {val:,} validation samples"
+
+    def cut(self, train: Batches, own: Batches | None) -> tuple[Tensor, Tensor]:
+        """int64: rows of `train` to train on, and to validate with unless there are `own`.
+
+        By the hyperparameters val_fraction and split_seed.
+        """
+        hp: Any = self.hparams
+        fraction = 0.0 if own else hp.val_fraction
+        train_rows, val_rows = split_indices(self.targets.strata(train.y), fraction, hp.split_seed)
+        check_cut(fraction, len(train), len(val_rows))
+        return train_rows, val_rows
 
     # ---- reading ----
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.loading.source import Source
-from lit_opt.engine.loading.split import every_fifth
+from lit_opt.engine.loading.split import fixed_split
 from lit_opt.engine.loading.table_file import number, read_columns
 from lit_opt.engine.targets import Classes, Regression
 
@@ -78,9 +78,7 @@ class CSV(Source):
         y = self._labels(path, columns[self.target])
         if self.paths["test"] is not None or split == "val":
             return x, y
-        test = every_fifth(y)
-        keep = test if split == "test" else ~test
-        return x[keep], y[keep]
+        return fixed_split(x, y, split)
 
     def _columns(self, data_dir: Path, path: str) -> dict[str, list[str]]:
         """By their names, "" where a value is missing; only rows that have a target."""

@@ -1,5 +1,6 @@
 """Weights with their own number of classes, out of a pretended download."""
 
+from typing import Any
 from urllib.error import URLError
 
 import pytest
@@ -8,11 +9,9 @@ import torchvision
 from torch import nn
 
 from lit_opt.engine.tasks.pretrained import replace_heads
+from lit_opt.sources import Source
 
 TINY = ["--dataset=test_pretrained.Colours", "--allow=test_pretrained", "--fast_dev_run=1"]
-
-
-from lit_opt.sources import Source  # noqa: E402
 
 
 class Colours(Source):
@@ -68,3 +67,29 @@ INIT = {"googlenet": {"init_weights": False, "aux_logits": True}}
 def test_a_net_that_ends_in_no_layer_says_so():
     with pytest.raises(Exception, match="no last layer"):
         replace_heads(nn.ReLU(), 3)
+
+
+class Small(nn.Module):
+    def __init__(self, in_chans: int = 5, num_classes: int = 1000, width: int = 4) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(in_chans, width, 3), nn.Linear(width, num_classes)
+
+    def forward(self, x):
+        return self.fc(self.conv(x).mean((2, 3)))
+
+
+def create_model(model_name: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """As timm's, which takes what the net takes by keyword."""
+    assert model_name == "small"
+    return Small(**kwargs)
+
+
+def test_a_factory_with_kwargs_takes_them_as_they_are_and_the_datas_sizes(run):
+    factory = [f"--net={__name__}.create_model", "--net.model_name=small"]
+    net = run(*TINY, *factory, "--net.width=6").model.net
+    assert (net.conv.weight.shape, net.fc.weight.shape) == ((6, 3, 3, 3), (3, 6))
+
+
+def test_torchvisions_factories_that_hide_num_classes_get_it(run):
+    net = run(*TINY, "--net=torchvision.models.mobilenet_v3_small").model.net
+    assert net.classifier[3].out_features == 3
