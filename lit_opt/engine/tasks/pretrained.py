@@ -1,4 +1,4 @@
-"""Nets that come with weights of their own number of classes."""
+"""Nets out of factories, which may come with weights of another number of classes."""
 
 import inspect
 from collections.abc import Callable
@@ -17,12 +17,12 @@ def takes_weights(arguments: dict[str, Any]) -> bool:
     return bool(asked and arguments.get("num_classes"))
 
 
-def build_pretrained(build: Callable[[dict[str, Any]], nn.Module], sizes: dict[str, Any]) -> Any:
-    """The net with its weights and `num_classes` outputs.
+def build_net(build: Callable[[dict[str, Any]], nn.Module], sizes: dict[str, Any]) -> Any:
+    """The net of a factory, with `num_classes` outputs and, if it has any, its trained weights.
 
     A factory that has weights for another number of classes refuses it, or can't load them: it is
     asked again without the number, and each last layer of that many outputs is replaced by a new
-    one. Others, such as timm's, do this by themselves.
+    one. Others, such as timm's, do this by themselves. A size that it doesn't know is left out.
 
     Args:
         build: Gives the net for the sizes that it takes, such as num_classes.
@@ -34,19 +34,21 @@ def build_pretrained(build: Callable[[dict[str, Any]], nn.Module], sizes: dict[s
     try:
         return build(sizes)
     except OSError as error:  # URLError is one
-        raise _not_there(error) from error
+        raise UserError(_not_there(error)) from error
     except (ValueError, RuntimeError, TypeError) as refusal:
+        named = next((key for key in sizes if f"'{key}'" in str(refusal)), "num_classes")
+        if named not in sizes:
+            raise
+        fewer = {key: size for key, size in sizes.items() if key != named}
         try:
-            net = build({key: size for key, size in sizes.items() if key != "num_classes"})
-        except OSError as error:
-            raise _not_there(error) from error
+            net = build_net(build, fewer)
         except (ValueError, RuntimeError, TypeError):
             raise refusal from None
-    return replace_heads(net, sizes["num_classes"])
+    return replace_heads(net, sizes["num_classes"]) if named == "num_classes" else net
 
 
-def _not_there(error: OSError) -> UserError:
-    return UserError(
+def _not_there(error: OSError) -> str:
+    return (
         f"--net: its weights can't be fetched: {getattr(error, 'reason', None) or error};\n"
         "they are kept in $TORCH_HOME/hub/checkpoints once they are there; without: "
         "--net.weights null"
