@@ -59,7 +59,7 @@ def fit(samples: int) -> None:
     MadeUp.__module__ = Times.__module__ = "__main__"
     words = "fit --dataset __main__.MadeUp --callbacks+ __main__.Times --epochs 1"
     with tempfile.TemporaryDirectory() as folder:
-        main(program, [*words.split(), "--batch_size", "1024", "--default_root_dir", folder])
+        main(program, args=[*words.split(), "--batch_size", "1024", "--default_root_dir", folder])
 
 
 def peak() -> float:

@@ -165,7 +165,7 @@ def lit_opt_epoch(s: Setting, length: str, *options: str) -> float:
             f"--default_root_dir {folder} {length} {len(s.labels) // s.batch_size}"
         )
         last = ("--callbacks+", f"{__name__}.EpochTime")
-        lit_opt(replace(program, allow=[__name__]), [*words.split(), *options, *last])
+        lit_opt(replace(program, allow=[__name__]), args=[*words.split(), *options, *last])
         return EpochTime.seconds
 
 

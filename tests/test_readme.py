@@ -22,7 +22,7 @@ def test_all_commands_run_in_their_order():
     """For one epoch, whatever they say."""
     Path("configs").symlink_to(ROOT / "configs")
     trains = [line for line in LINES if line.startswith("python train.py")]
-    assert len(trains) == 8
+    assert len(trains) == 9
     for line in trains:
         words = shlex.split(line)[2:]
         main(words if {"test", "predict", "--help"} & {*words} else [*words, "--epochs=1"])
@@ -45,7 +45,7 @@ def test_every_file_that_a_page_names_exists(page):
 
 
 def test_the_readme_is_short():
-    assert len(README.splitlines()) < 100
+    assert len(README.splitlines()) <= 100
 
 
 @pytest.fixture(scope="module")

@@ -151,7 +151,7 @@ def test_what_is_allowed_is_used(run, foreign):
 FLAGS_OF_CODE = {
     "--loss=NAME.loss": ("model.loss.loss", "loss"),
     "--optimizer {name: NAME.Optimizer, momentum: 0.9}": ("trainer.optimizers.0", "Optimizer"),
-    '--callbacks+={"class_path":"NAME.Callback"}': ("trainer.callbacks.0", "Callback"),
+    '--callbacks+={"class_path":"NAME.Callback"}': ("trainer.callbacks.1", "Callback"),
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, NoReturn, get_type_hints
 import torch
 from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]
 from jsonargparse.typing import register_type
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
@@ -66,7 +66,8 @@ class CommandLine:
 
     def __init__(self, program: Program, words: list[str]) -> None:
         self.command, given = split_command(words)
-        self.model_class, self.data_class = map(_imported, (program.model, program.data))
+        self.model_class = _imported(program.model, LightningModule)
+        self.data_class = _imported(program.data, LightningDataModule)
         if program.chosen == {"model"} and _has_loaders(self.model_class):
             self.data_class = None  # the program's is for its own model
         limit_imports()
@@ -212,18 +213,22 @@ class CommandLine:
             raise SystemExit(0)
 
 
-def _imported(cls: type | str | None) -> Any:
+def _imported(cls: type | str | None, base: type) -> Any:
+    """The class; nothing but a subclass of `base` is built, as a config may have named it."""
     if not isinstance(cls, str):
         return cls
     module, _, name = cls.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), name)
+        found = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
         if not module.startswith(str(error.name)):  # it is one that the user's module imports
             raise
         raise UserError(f"{cls}: {error}; expected the import path of a class") from error
     except AttributeError as error:
         raise UserError(f"{cls}: {module} has no {name}") from error
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise UserError(f"{cls} is no subclass of {base.__name__}")
+    return found
 
 
 def _parser(command: str, model_class: type, data_class: type | None) -> Parser:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lit_opt.engine.cli.arguments import dump
+from lit_opt.engine.cli.arguments import dump, find_class
 
 
 def test_classes_go_by_their_names_in_any_case(parse):
@@ -19,7 +19,8 @@ def test_classes_go_by_their_names_in_any_case(parse):
     ]
     for value, path in paths:
         assert value["class_path"] == path
-    assert "lit_opt.losses.my_cross_entropy" in str(parse("--loss=MyCrossEntropy")["model"]["loss"])
+    mine = find_class("model.loss", "MyCrossEntropy", ["torch.nn", "lit_opt.losses"])
+    assert mine == "lit_opt.losses.my_cross_entropy"
 
 
 @pytest.mark.parametrize("value", [0.1, 1e-5, 1e30, [0.9, 0.95], None, True, "1e-5", {"a": "null"}])

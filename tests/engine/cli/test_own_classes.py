@@ -174,6 +174,8 @@ def test_other_classes_by_flag_config_and_run(capsys):
     for words, told in (
         (f"{paths} --net MLP", "unknown option --net"),
         (f"--model {__name__}.Plainn", f"{__name__} has no Plainn"),
+        ("--model torch.utils.collect_env.run", "is no subclass of LightningModule"),
+        (f"--data {__name__}.Plain", "is no subclass of LightningDataModule"),
         (f"--model {__name__}.nothing.Net", f"No module named '{__name__}.nothing'"),
     ):
         with pytest.raises(SystemExit) as left:

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from lit_opt.engine.loading.split import split_indices
+from lit_opt.engine.targets import Regression
 
 
 def test_train_and_val_are_the_whole_and_share_nothing():
@@ -10,7 +11,7 @@ def test_train_and_val_are_the_whole_and_share_nothing():
     assert torch.equal(torch.cat([train, val]).sort().values, torch.arange(500))
     assert torch.equal(val, val.sort().values)
     assert torch.equal(train, train.sort().values)
-    _, val = split_indices(torch.randn(40, 2), 0.25, seed=0)  # of a regression, at random
+    _, val = split_indices(Regression().strata(torch.randn(40, 2)), 0.25, seed=0)
     assert len(val) == 10
     assert val.tolist() != list(range(10))
 
