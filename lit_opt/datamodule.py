@@ -12,10 +12,10 @@ from typing import Any
 
 from lit_opt.engine.lightning_private import object_arguments
 from lit_opt.engine.loading.augment import mix, random_crop, random_erase, random_flip
-from lit_opt.engine.loading.checks import check_augmentation, check_cut, check_hyperparameters
+from lit_opt.engine.loading.balance import balancing
+from lit_opt.engine.loading.checks import check_augmentation, check_hyperparameters
 from lit_opt.engine.loading.loader import XY, Batches, Group, LazyLoader
 from lit_opt.engine.loading.source_data import SourceData
-from lit_opt.engine.loading.split import split_indices
 from lit_opt.sources import Digits, Source
 
 
@@ -42,6 +42,8 @@ class ImageData(SourceData):
         steps_per_execution: optimizer steps that Lightning sees as one, for small nets: the weights
             are the same, callbacks and --limit_train_batches count groups of that many.
         drop_last: leave out the last batch of a training epoch where it is not full.
+        class_weights: weigh the loss so that all classes count alike, the rare ones more.
+        balanced: draw training samples with replacement, so that each class is as frequent.
     """
 
     def __init__(
@@ -61,6 +63,8 @@ class ImageData(SourceData):
         num_workers: int = 0,
         steps_per_execution: int = 1,
         drop_last: bool = False,
+        class_weights: bool = False,
+        balanced: bool = False,
     ) -> None:
         super().__init__(dataset or Digits(), data_dir, num_workers, normalize)
         self.save_hyperparameters(ignore=object_arguments("dataset"))
@@ -88,11 +92,9 @@ class ImageData(SourceData):
 
     def _cut_training_set(self, stage: str) -> None:
         """Validation samples are the training set's; which ones depends on `split_seed` alone."""
-        hp, train, own = self.hp, self.read("train"), self.read_own_validation()
-        check_augmentation(self.where("train"), train.x, train.y, hp)
-        fraction = 0.0 if own else hp.val_fraction
-        train_rows, val_rows = split_indices(self.targets.strata(train.y), fraction, hp.split_seed)
-        check_cut(fraction, len(train), len(val_rows))
+        train, own = self.read("train"), self.read_own_validation()
+        check_augmentation(self.where("train"), train.x, train.y, self.hp)
+        train_rows, val_rows = self.cut(train, own)
         val = own or Batches(train.x, train.y, val_rows)
         self.put(train, own, (Batches(train.x, train.y, train_rows), val), stage)
 
@@ -101,6 +103,8 @@ class ImageData(SourceData):
     def train_dataloader(self) -> LazyLoader:
         loader = self.loader("train", self.batch_size, shuffle=True)
         loader.group = self.hp.steps_per_execution
+        if self.hp.balanced:
+            loader.sampler.weights = balancing(self.splits["train"], self.targets)
         if self.hp.drop_last:
             loader.sampler.drop_tail(self.batch_size)
         return loader

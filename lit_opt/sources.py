@@ -9,6 +9,8 @@ from torch import Tensor
 
 from lit_opt.engine.loading.image_folder import ImageFolder
 from lit_opt.engine.loading.source import Source
+from lit_opt.engine.loading.split import fixed_split
+from lit_opt.engine.loading.table import CSV
 from lit_opt.engine.loading.torchvision_sources import (
     CIFAR10,
     CIFAR100,
@@ -22,6 +24,7 @@ from lit_opt.engine.targets import Regression
 __all__ = [
     "CIFAR10",
     "CIFAR100",
+    "CSV",
     "EMNIST",
     "KMNIST",
     "MNIST",
@@ -45,7 +48,7 @@ class Digits(Source):
 
         images, labels = load_digits(return_X_y=True)  # float (1797, 64) in 0..16, int (1797,)
         x = torch.from_numpy(images).view(-1, 1, 8, 8).mul(255 / 16).round().to(torch.uint8)
-        return _every_fifth_is_test(x, torch.from_numpy(labels).long(), split)
+        return fixed_split(x, torch.from_numpy(labels).long(), split)
 
 
 class Diabetes(Source):
@@ -63,18 +66,4 @@ class Diabetes(Source):
 
         features, progression = load_diabetes(return_X_y=True, scaled=False)
         x, y = torch.from_numpy(features).float(), torch.from_numpy(progression).float()
-        return _every_fifth_is_test(x, (y[:, None] - 152) / 77, split)
-
-
-def _every_fifth_is_test(x: Tensor, y: Tensor, split: str) -> tuple[Tensor, Tensor] | None:
-    """The fixed 80/20 split: within each class (regression: in all) every fifth sample is a test.
-
-    No random numbers, so no version of anything can move a test sample into the training set.
-    """
-    if split == "val":
-        return None
-    by_class = torch.arange(len(y)) if y.is_floating_point() else y.argsort(stable=True)
-    test = torch.zeros(len(y), dtype=torch.bool)
-    test[by_class[4::5]] = True
-    keep = test if split == "test" else ~test
-    return x[keep], y[keep]
+        return fixed_split(x, (y[:, None] - 152) / 77, split)

@@ -14,7 +14,7 @@ YOURS = [f"lit_opt.{name}" for name in ("module", "datamodule", "models", "losse
 # The rooms of the engine from the ground up; a room imports those before it.
 ROOMS = ["errors", "interface", "targets", "lightning_private", "allowed_imports", "optim", "tasks"]
 ROOMS += ["loading", "callbacks", "runs", "cli"]
-LAZY = ("torchvision", "sklearn", "matplotlib", "scipy", "pandas", "optuna")
+LAZY = ("torchvision", "sklearn", "matplotlib", "scipy", "pandas", "pyarrow", "optuna")
 
 
 def name_of(path: Path) -> str:

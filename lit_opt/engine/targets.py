@@ -59,6 +59,15 @@ class Classes:
         """int64 (N,): the groups that validation takes its fraction of, each alike."""
         return y.long()
 
+    def loss_weights(self, y: Tensor, num: int) -> dict[str, list[float]]:
+        """Arguments of the loss by which all classes count alike; none where there are no classes.
+
+        N / (C n_c) for class c, as scikit-learn's "balanced"; 0 for one that y lacks.
+        """
+        counts = y.flatten()[(y >= 0).flatten()].long().bincount(minlength=num).double()
+        weights = counts.sum() / (num * counts)
+        return {"weight": weights.where(counts > 0, 0).float().tolist()}
+
     def task(self, num: int) -> str | None:
         """Torchmetrics' word for it; None: the metrics of regression."""
         return "multiclass"
@@ -107,6 +116,9 @@ class SoftLabels(Classes):
     def outputs(self, y: Tensor) -> int:
         return y.shape[1]
 
+    def loss_weights(self, y: Tensor, num: int) -> dict[str, list[float]]:
+        return {"weight": (y.sum() / (num * y.sum(0).clamp(min=1e-12))).tolist()}
+
     def strata(self, y: Tensor) -> Tensor:
         return torch.zeros(len(y), dtype=torch.int64)  # one group: cut at random
 
@@ -136,6 +148,11 @@ class MultiLabel(SoftLabels):
             return None
         row, column = bad[0].tolist()
         return f"y is {y[row, column]:g} at sample {row}, column {column}; expected 0 or 1"
+
+    def loss_weights(self, y: Tensor, num: int) -> dict[str, list[float]]:
+        """Those without a label by those with it, for each label."""
+        having = y.sum(0)
+        return {"pos_weight": ((len(y) - having) / having.clamp(min=1)).tolist()}
 
     def strata(self, y: Tensor) -> Tensor:
         return y[:, 0].long() if y.shape[1] == 1 else super().strata(y)
@@ -174,6 +191,9 @@ class Regression(SoftLabels):
 
     def shape_of_outputs(self, num: int, y_shape: Sequence[int]) -> tuple[int, ...]:
         return (num, *y_shape[1:])
+
+    def loss_weights(self, y: Tensor, num: int) -> dict[str, list[float]]:
+        return {}
 
     def task(self, num: int) -> str | None:
         return None

@@ -6,6 +6,7 @@ package. `HalveWhenStuck` is the example to copy, `StopAtNonFinite` and `EMA` ar
 
 from lit_opt.engine.callbacks.ema import EMA as EMA
 from lit_opt.engine.callbacks.finite import StopAtNonFinite as StopAtNonFinite
+from lit_opt.engine.callbacks.freeze import Freeze as Freeze
 from lit_opt.engine.callbacks.hyperparameters import ChangeHyperparameters as ChangeHyperparameters
 from lit_opt.engine.callbacks.hyperparameters import HalveWhenStuck as HalveWhenStuck
 from lit_opt.engine.callbacks.predictions import WritePredictions as WritePredictions

@@ -33,6 +33,7 @@ from lit_opt.engine.cli.precision import fast_precision
 from lit_opt.engine.cli.program import Program
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.lightning_private import help_with_short_names
+from lit_opt.engine.loading.sizes import takes_any
 
 # Such as a loss's class weights, which are written as a list.
 register_type(
@@ -44,6 +45,7 @@ register_type(
 USAGE = "python train.py [command] [--option value ...]"
 PRINT = "--print_config"
 LOSS = "--model.loss."
+NET = "--model.net."
 ENGINE = __name__.rpartition(".cli.")[0]
 
 
@@ -130,21 +132,34 @@ class CommandLine:
         try:
             return self.parser.parse_args([*configs, *flags])
         except UserError as error:
-            self._name_the_flag(error, flags)
+            if self._name_the_flag(error, flags):
+                return self._parse(self._as_keywords(argument_of(error)[0], flags))
             raise
 
-    def _name_the_flag(self, error: UserError, flags: list[str]) -> None:
-        """Raises an error that names the flag whose inner argument jsonargparse names."""
+    def _as_keywords(self, name: str, flags: list[str]) -> list[str]:
+        """`--model.net.NAME=…` for a factory's **kwargs, as jsonargparse wants it."""
+        within, end = f"{NET}{name}", len(NET)
+        return [
+            f"{NET}dict_kwargs.{flag[end:]}" if flag.startswith(within) else flag for flag in flags
+        ]
+
+    def _name_the_flag(self, error: UserError, flags: list[str]) -> bool:
+        """Raises an error that names the flag whose inner argument jsonargparse names.
+
+        True if it is one of a net's factory that takes **kwargs.
+        """
         name, unknown = argument_of(error)
         wrong = [flag for flag in flags if flag.partition("=")[0].endswith(f".{name}")]
         if not name or not wrong:
-            return
+            return False
         flag = wrong[0].partition("=")[0]
         if not unknown:
             raise UserError(f"{flag}{str(error)[len(name) + 2 :]}") from error
         owner = self._parse([flag for flag in flags if flag not in wrong])[
             flag[2:].rpartition(".")[0]
         ]
+        if flag == NET + name and takes_any(owner.class_path):
+            return True
         raise UserError(f"unknown argument {wrong[0]}; {_taken_by(owner)}") from error
 
     def run_name(self, config: Namespace) -> str | None:

@@ -73,9 +73,10 @@ def of_the_experiment(
     the classes that were `chosen` in place of the program's.
     """
     config = config.clone()
-    sizes = implied.get("net", {}).get("init_args", {})
-    for key in [key for key in sizes if _as_list(config.model.net.init_args[key]) == sizes[key]]:
-        config.model.net.init_args.pop(key)
+    for place in ("init_args", "dict_kwargs"):
+        for key, size in implied.get("net", {}).get(place, {}).items():
+            if _as_list(config.model.net[place][key]) == size:
+                config.model.net[place].pop(key)
     for key in COMMAND_ONLY:
         config.pop(key, None)
     for group, cls in chosen.items():

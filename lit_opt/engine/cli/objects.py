@@ -9,11 +9,13 @@ from jsonargparse import Namespace
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch import nn
 
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.messages import refused_object
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.interface import data_of, model_of
+from lit_opt.engine.tasks.pretrained import build_net, takes_weights
 
 # Smaller ones end in an error of arithmetic after the first steps, or do something else in silence.
 LEAST = {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "val_check_interval": 1e-9}
@@ -55,8 +57,9 @@ class Objects(LightningCLI):
         self.config = self.given
 
     def instantiate_classes(self) -> None:
+        implied = self.line.layers[0].get("model", {}).get("net", {}) if self.line.layers else {}
         try:
-            built = self.parser.instantiate_classes(self.config)
+            built = self.parser.instantiate_classes(_with_built_net(self.config, implied))
         except (ValueError, TypeError) as error:
             raise UserError(refused_object(str(error))) from error
         self.model, self.datamodule = built.model, built.get("data")
@@ -75,6 +78,39 @@ class Objects(LightningCLI):
             validates = False
         validates = validates and data_of(self.datamodule).has_validation
         return validates, _has_loop(self, "test_step", "test_dataloader")
+
+
+def _with_built_net(config: Namespace, implied: Mapping[str, Any]) -> Namespace:
+    """The same with the net built, if its factory may refuse a size, such as with weights.
+
+    Args:
+        config: The configuration.
+        implied: The option `net` as the data implies it.
+    """
+    net = config.get("model", {}).get("net")
+    if not isinstance(net, Namespace):
+        return config
+    places = [net[place] for place in ("init_args", "dict_kwargs") if place in net]
+    given = {key: value for place in places for key, value in dict(place).items()}
+    sizes = {k: v for k, v in implied.get("dict_kwargs", {}).items() if given.get(k) == v}
+    if takes_weights(given):
+        sizes["num_classes"] = given["num_classes"]
+    if not sizes:
+        return config
+    parser = LightningArgumentParser(exit_on_error=False)
+    parser.add_argument("--net", type=nn.Module)
+
+    def build(taken: dict[str, Any]) -> nn.Module:
+        asked = net.clone()
+        for place in ("init_args", "dict_kwargs"):
+            for key in sizes.keys() - taken.keys():
+                asked.get(place, {}).pop(key, None)
+        built: nn.Module = parser.instantiate_classes(Namespace(net=asked)).net
+        return built
+
+    config = config.clone()
+    config.model.net = build_net(build, sizes)
+    return config
 
 
 def _has_loop(built: Objects, step: str, loader: str) -> bool:

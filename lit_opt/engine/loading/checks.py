@@ -34,9 +34,15 @@ def check_hyperparameters(values: Mapping[str, Any]) -> None:
 
 
 def check_split(
-    where: str, loaded: tuple[Tensor, Tensor] | None, declared: Classes | None
+    where: str,
+    loaded: tuple[Tensor, Tensor] | None,
+    declared: Classes | None,
+    nan_is_missing: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """What `Source.load` returned, y as it is declared: types, shapes, number, finiteness."""
+    """What `Source.load` returned, y as it is declared: types, shapes, number, finiteness.
+
+    With `nan_is_missing` x may hold NaN.
+    """
     if loaded is None:
         raise UserError(f"{where}: load() returned None; expected (x, y): see Source.load")
     x, y = loaded
@@ -49,7 +55,7 @@ def check_split(
         raise UserError(f"{where}: {len(x)} samples but {len(y)} labels; expected one label each")
     if len(x) == 0:
         raise UserError(f"{where}: no samples; expected at least one: see --dataset, --data_dir")
-    _check_finite(where, "x", x)
+    _check_finite(where, "x", x.nan_to_num(0, torch.inf) if nan_is_missing else x)
     _check_finite(where, "y", y)
     targets = declared or inferred(y)
     if targets is None:

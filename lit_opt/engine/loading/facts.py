@@ -33,6 +33,7 @@ class Facts:
     counts: dict[str, int]  # samples, by split
     fingerprint: str  # of the cut
     val_ids: Tensor | None  # int64 (samples of validation,); None where they are not known
+    found: dict[str, Any] | None = None  # what the source took from the training set
 
     @property
     def moments(self) -> tuple[Tensor, Tensor] | None:

@@ -48,7 +48,8 @@ class Batches(Dataset[XY]):
 class EpochSampler(DistributedSampler[int]):
     """Order = f(seed, epoch), the epoch being told by `set_epoch`; not shuffled: 0, 1, 2, ...
 
-    Shuffled (training), every rank gets the same number of samples: the tail is dropped.
+    Shuffled (training), every rank gets the same number of samples: the tail is dropped. With
+    `weights` they are drawn with replacement, each as often as its weight says.
     Not shuffled (evaluation), every sample goes to exactly one rank: 7 on 2 ranks are 4 + 3.
     """
 
@@ -60,6 +61,7 @@ class EpochSampler(DistributedSampler[int]):
         # DistributedSampler would pad the evaluation to the same number on every rank.
         mine = len(range(rank, self.size, num_replicas))
         self.num_samples = self.size // num_replicas if shuffle else mine
+        self.weights: Tensor | None = None  # of the samples, to draw them with replacement
         self.skipped = 0  # samples of this rank that an interrupted epoch has seen
 
     def drop_tail(self, batch_size: int) -> None:
@@ -76,7 +78,14 @@ class EpochSampler(DistributedSampler[int]):
         if self.shuffle:
             # Not seed + epoch: neighbouring seeds would share orders. A generator uses 32 bits.
             mixed = (1_000_003 * self.seed + self.epoch) % 2**32
-            order = torch.randperm(self.size, generator=torch.Generator().manual_seed(mixed))
+            generator = torch.Generator().manual_seed(mixed)
+            if self.weights is None:
+                order = torch.randperm(self.size, generator=generator)
+            else:
+                ends = self.weights.cumsum(0)  # float64 (N,)
+                drawn = torch.rand(self.size, dtype=torch.float64, generator=generator)
+                order = torch.searchsorted(ends, drawn * ends[-1], right=True)
+                order.clamp_(max=self.size - 1)
         return order[self.rank :: self.num_replicas][self.skipped : self.num_samples]
 
     def __iter__(self) -> Iterator[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -19,21 +19,36 @@ def mean_std(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     return mean, torch.where(var > 0, var, 1).sqrt()
 
 
+def _without(raw: Sequence[int], mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean 0 and std 1 for the channels `raw`, but an infinite std for a constant one.
+
+    Of 0 and 1 the std is at most 0.5; 1 tells that it is constant.
+    """
+    chosen = torch.zeros_like(mean, dtype=torch.bool)
+    chosen[list(raw)] = True
+    return mean.where(~chosen, 0), std.where(~chosen, torch.where(std == 1, torch.inf, 1.0))
+
+
 def _chunks(x: Tensor, rows: Tensor) -> Iterator[Tensor]:
     for chunk in torch.split(rows, max(1, _CHUNK // (x[0].numel() * x.itemsize))):
         yield x.index_select(0, chunk)
 
 
 def _moments(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance (C,) of floats (N, C, …), in two passes: exact, no double copy."""
+    """Mean and variance (C,) of floats (N, C, …), in two passes: exact, no double copy.
+
+    NaN is left out; a channel of nothing else has mean and variance 0.
+    """
     others = [0, *range(2, x.ndim)]
-    count = len(rows) * x[0, 0].numel()
-    mean = var = torch.zeros(x.shape[1], dtype=torch.float64)
+    count = mean = var = torch.zeros(x.shape[1], dtype=torch.float64)
     for part in _chunks(x, rows):
-        mean = mean + part.double().sum(others) / count
+        count = count + (~part.isnan()).sum(others)
+    count = count.clamp(min=1)
+    for part in _chunks(x, rows):
+        mean = mean + part.double().nan_to_num(0).sum(others) / count
     for part in _chunks(x, rows):
         off = part.double() - mean.view(-1, *[1] * (x.ndim - 2))
-        var = var + (off**2).sum(others) / count
+        var = var + (off**2).nan_to_num(0).sum(others) / count
     return mean, var
 
 
@@ -61,19 +76,27 @@ class Normalize:
 
     x and the result live on x's device; float32 out. With `on` False: images in [0, 1], floats raw.
     `moments` are the mean and std (C,) to take; without them they are those of x[rows].
+    `raw` channels stay as they are; one that is constant in x[rows] becomes 0, whatever it holds,
+    as no net can have learned from it. With `nan_is_missing` NaN becomes the mean.
     Other integers, such as tokens, become int64; bool becomes 0 and 1. Neither is normalised.
     """
 
     def __init__(
-        self, x: Tensor, rows: Tensor, on: bool, moments: tuple[Tensor, Tensor] | None = None
+        self,
+        x: Tensor,
+        rows: Tensor,
+        on: bool,
+        moments: tuple[Tensor, Tensor] | None = None,
+        raw: Sequence[int] = (),
+        nan_is_missing: bool = False,
     ) -> None:
         image = x.dtype == torch.uint8 and x.ndim > 2
         self.dtype = dtype_in_batch(x)
         unit, channels = 255 if image else 1, x.shape[1]
         mean, std = torch.zeros(channels), torch.ones(channels)
         if on and (image or x.is_floating_point()):
-            mean, std = moments or mean_std(x, rows)
-        self.moments = mean, std
+            mean, std = moments or _without(raw, *mean_std(x, rows))
+        self.moments, self.nan_is_missing = (mean, std), nan_is_missing
         shape = [1, channels] + [1] * (x.ndim - 2)
         self.scale = (1 / (unit * std)).float().view(shape)
         self.shift = (-mean / std).float().view(shape)
@@ -84,4 +107,5 @@ class Normalize:
         if self.scale.device != x.device:
             self.scale, self.shift = self.scale.to(x.device), self.shift.to(x.device)
         # On a CPU twice as fast as addcmul.
-        return x.to(torch.float32, copy=True).mul_(self.scale).add_(self.shift)
+        x = x.to(torch.float32, copy=True).mul_(self.scale).add_(self.shift)
+        return x.nan_to_num_(0) if self.nan_is_missing else x

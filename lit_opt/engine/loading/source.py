@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from lit_opt.engine.targets import Classes
@@ -20,6 +23,11 @@ class Source:
     sample_names: of what `load` gave last, such as file names, by which samples are known again in
     a changed data set; without them by their contents. known_classes: those of a checkpoint; a
     source that finds its classes by itself numbers them so.
+    found: plain values that `load` takes from the training set and all splits go by, such as a
+    table's categories. Checkpoints keep them; before `load` they are a checkpoint's, or None.
+    nan_is_missing: whether x may hold NaN; batches have the mean of the training part instead.
+    raw_channels: of axis 1 of x, those that are not normalised, such as columns of 0 and 1; one
+    that is constant in the training part is 0 in all batches.
     targets: what y is, from `lit_opt.engine.targets`: Classes, SoftLabels, MultiLabel, Regression,
     DenseClasses or NextToken. None: integers (N,) are classes; rows that sum to 1, soft labels.
     """
@@ -29,6 +37,9 @@ class Source:
     classes: Sequence[str] | None = None
     sample_names: Sequence[str] | None = None
     known_classes: Sequence[str] | None = None
+    found: dict[str, Any] | None = None
+    nan_is_missing: bool = False
+    raw_channels: Sequence[int] = ()
     targets: Classes | None = None
     regression: bool = False  # the same as `targets = Regression()`, of older sources
 
@@ -40,6 +51,11 @@ class Source:
         y: as `targets` says, such as labels int64 (N,) in [0, num_classes)
         """
         raise NotImplementedError(f"{type(self).__name__} must override load()")
+
+    def tell(self, text: str) -> None:
+        """One line of what was done with the data, such as rows that are left out, on stderr."""
+        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+            print(f"warning: {text}", file=sys.stderr)
 
     def download(self, data_dir: Path) -> None:
         """Fetches what `load` reads; called by one process, before `load`."""

@@ -16,7 +16,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from lit_opt.engine.errors import UserError
-from lit_opt.engine.loading.checks import check_source_fits, check_split
+from lit_opt.engine.loading.balance import weighted_loss
+from lit_opt.engine.loading.checks import check_cut, check_source_fits, check_split
 from lit_opt.engine.loading.facts import (
     KEY,
     Cut,
@@ -28,7 +29,9 @@ from lit_opt.engine.loading.facts import (
 )
 from lit_opt.engine.loading.loader import XY, Batches, EpochSampler, LazyLoader, whole_batch
 from lit_opt.engine.loading.normalize import Normalize, dtype_in_batch
+from lit_opt.engine.loading.sizes import with_sizes
 from lit_opt.engine.loading.source import Source
+from lit_opt.engine.loading.split import split_indices
 from lit_opt.engine.targets import Classes, Regression, inferred
 
 
@@ -80,7 +83,10 @@ class SourceData(LightningDataModule):
     @cached_property
     def targets(self) -> Classes:
         """What y is, as the source declares it or the training set shows."""
-        return self._declared or inferred(self._peek()[1]) or Classes()
+        if self._declared:
+            return self._declared
+        y = self._peek()[1]
+        return self._declared or inferred(y) or Classes()  # reading may tell
 
     @property
     def _declared(self) -> Classes | None:
@@ -106,14 +112,18 @@ class SourceData(LightningDataModule):
             sizes = {
                 "in_shape": list(self.in_shape),
                 "in_channels": self.in_shape[0],
+                "in_chans": self.in_shape[0],  # timm's word
                 "num_classes": self.num_classes,
             }
-            taken = {k: v for k, v in sizes.items() if k in net.get("init_args", {})}
-            implied["net"] = {"class_path": net["class_path"], "init_args": taken}
+            implied["net"] = with_sizes(net, sizes)
         if "metrics" in model:
             implied["metrics"] = {name: {"name": name} for name in self.targets.metrics}
         if "loss" in model and self.targets.loss:
             implied["loss"] = {"class_path": self.targets.loss}
+        if "loss" in model and self.hparams.get("class_weights") and self.needs == "train":
+            train, own = self.read("train"), self.read_own_validation()
+            y = train.y[self.cut(train, own)[0]]
+            implied["loss"] = weighted_loss(model["loss"], self.targets, y, self.num_classes)
         return implied
 
     def example(self) -> XY:
@@ -149,6 +159,17 @@ class SourceData(LightningDataModule):
         name = type(self.source).__name__
         return f"{name}, {train:,} training and {val:,} validation samples"
 
+    def cut(self, train: Batches, own: Batches | None) -> tuple[Tensor, Tensor]:
+        """int64: rows of `train` to train on, and to validate with unless there are `own`.
+
+        By the hyperparameters val_fraction and split_seed.
+        """
+        hp: Any = self.hparams
+        fraction = 0.0 if own else hp.val_fraction
+        train_rows, val_rows = split_indices(self.targets.strata(train.y), fraction, hp.split_seed)
+        check_cut(fraction, len(train), len(val_rows))
+        return train_rows, val_rows
+
     # ---- reading ----
 
     def prepare_data(self) -> None:
@@ -179,7 +200,7 @@ class SourceData(LightningDataModule):
     def _checked(self, split: str, loaded: XY | None) -> Batches:
         """Its classes are numbered by name: as the checkpoint does, or the training set."""
         where, whose = self.where(split), "the checkpoint" if self.kept else "the training set"
-        x, y = check_split(where, loaded, self.targets)
+        x, y = check_split(where, loaded, self.targets, self.source.nan_is_missing)
         if self.targets.named:
             y = renumbered(where, y, self._classes[split], self._known_classes, whose)
         if self.kept and x.shape[1:] != self.in_shape:
@@ -194,14 +215,17 @@ class SourceData(LightningDataModule):
     def _peek(self) -> XY:
         """The official training set, validation samples included."""
         self.prepare_data()
-        return check_split(self.where(self.needs), self._load(self.needs), self._declared)
+        loaded = self._load(self.needs)  # it may tell what is declared
+        return check_split(
+            self.where(self.needs), loaded, self._declared, self.source.nan_is_missing
+        )
 
     def share(self, other: SourceData) -> None:
         """Takes over what another instance of the same arguments has read already."""
         shared = ["_prepared", "_loaded", "_classes", "_sample_names", "kept", "origin"]
         shared += ["continues", "needs", "in_shape", "num_classes", "targets"]
         vars(self).update({key: vars(other)[key] for key in shared if key in vars(other)})
-        self.source.known_classes = other.source.known_classes
+        vars(self.source).update(vars(other.source))
 
     # ---- what a checkpoint says of the data ----
 
@@ -222,6 +246,9 @@ class SourceData(LightningDataModule):
             if names and known and set(names) <= set(known):
                 self.kept = replace(facts, in_shape=None, mean=None, std=None)
         self.source.known_classes = self.kept.classes if self.kept else None
+        if self.source.found != (found := self.kept.found if self.kept else None):
+            self.source.found = found
+            self._loaded.clear()
         for key in ("in_shape", "num_classes", "class_names", "normalizer"):
             vars(self).pop(key, None)
 
@@ -234,7 +261,14 @@ class SourceData(LightningDataModule):
     def normalizer(self) -> Normalize:
         data = self.splits["train" if "train" in self.splits else "test"]
         moments = self.kept.moments if self.kept else None
-        return Normalize(data.x, data.rows, self.normalizes, moments)
+        return Normalize(
+            data.x,
+            data.rows,
+            self.normalizes,
+            moments,
+            self.source.raw_channels,
+            self.source.nan_is_missing,
+        )
 
     def put(
         self, train: Batches, own: Batches | None, parts: tuple[Batches, Batches], stage: str
@@ -267,6 +301,7 @@ class SourceData(LightningDataModule):
             counts=cut.counts,
             fingerprint=cut.fingerprint,
             val_ids=cut.val_ids,
+            found=self.source.found,
         )
 
     def _as_before(self, cut: Cut, stage: str) -> Cut:
