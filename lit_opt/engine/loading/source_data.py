@@ -148,6 +148,15 @@ class SourceData(LightningDataModule):
         name = type(self.source).__name__
         return f"{name}, {train:,} training and {val:,} validation samples"
 
+    @property
+    def hp(self) -> Any:
+        """The hyperparameters: the arguments of `__init__`, by name."""
+        return self.hparams
+
+    @property
+    def has_validation(self) -> bool:
+        return self.hp.val_fraction > 0 or self.read_own_validation() is not None
+
     # ---- reading ----
 
     def prepare_data(self) -> None:
@@ -338,6 +347,10 @@ class SourceData(LightningDataModule):
                 loader.load_state_dict(self._position)
                 self._position = {}
         return loader
+
+    def predict_dataloader(self) -> Any:
+        """The test set, in order."""
+        return self.test_dataloader()
 
     def _on_gpu(self, data: Batches, device: torch.device) -> Batches:
         """There it is indexed without a copy a step; unless it takes over half of what is free."""
