@@ -11,7 +11,7 @@ CONFIG = f"--config={ROOT}/examples/segmentation/config.yaml"
 
 
 def test_each_sample_draws_its_own_numbers_and_the_mask_goes_with_its_image():
-    y = torch.arange(64).view(1, 8, 8).repeat(6, 1, 1)
+    y = torch.arange(64).view(1, 8, 8).repeat(16, 1, 1)
     flip = [v2.RandomHorizontalFlip()]
     torch.manual_seed(3)
     x_new, y_new = transform_samples(y[:, None].to(torch.uint8), y, flip, masks=True)
