@@ -85,7 +85,9 @@ class ImageData(SourceData):
     def _cut_training_set(self, stage: str) -> None:
         """Validation samples are the training set's; which ones depends on `split_seed` alone."""
         hp, train, own = self.hp, self.read("train"), self.read_own_validation()
-        check_augmentation(self.where("train"), train.x, train.y, {**hp, "transforms": self.transforms})
+        check_augmentation(
+            self.where("train"), train.x, train.y, {**hp, "transforms": self.transforms}
+        )
         fraction = 0.0 if own else hp.val_fraction
         train_rows, val_rows = split_indices(self.targets.strata(train.y), fraction, hp.split_seed)
         check_cut(fraction, len(train), len(val_rows))

@@ -55,7 +55,7 @@ class UNet(nn.Module):
         width: Channels at full size.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, width: int = 16) -> None:
+    def __init__(self, in_channels: int = 1, num_classes: int = 4, width: int = 16) -> None:
         super().__init__()
         W = width
         self.down1, self.down2 = block(in_channels, W), block(W, 2 * W)

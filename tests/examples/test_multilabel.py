@@ -1,7 +1,6 @@
 """The multi-label example, killed inside an epoch and resumed."""
 
 import torch
-
 from conftest import ROOT
 
 CONFIG = f"--config={ROOT}/examples/multilabel/config.yaml"

@@ -1,10 +1,10 @@
 """The segmentation example, and the transforms that it uses, against torchvision's own calls."""
 
 import torch
+from conftest import ROOT
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from conftest import ROOT
 from lit_opt.engine.loading.transforms import transform_samples
 
 CONFIG = f"--config={ROOT}/examples/segmentation/config.yaml"
