@@ -1,13 +1,10 @@
 """The segmentation example, and the transforms that it uses, against torchvision's own calls."""
 
 import torch
-from conftest import ROOT
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from lit_opt.engine.loading.transforms import transform_samples
-
-CONFIG = f"--config={ROOT}/examples/segmentation/config.yaml"
 
 
 def test_each_sample_draws_its_own_numbers_and_the_mask_goes_with_its_image():
@@ -20,12 +17,3 @@ def test_each_sample_draws_its_own_numbers_and_the_mask_goes_with_its_image():
     assert torch.equal(y_new, expected)
     assert torch.equal(x_new[:, 0].long(), y_new)
     assert len(y_new.unique(dim=0)) == 2  # some flipped, some not
-
-
-def test_killed_and_resumed_to_the_bit(run):
-    words = [CONFIG, "--batch_size=450", "--net.width=2", "--no_test"]
-    whole = run(*words, "--epochs=2", "--name=whole")
-    run(*words, "--epochs=2", "--max_steps=3", "--name=cut")
-    again = run("--resume", "--name=cut", "--max_steps=-1")
-    for a, b in zip(whole.model.parameters(), again.model.parameters(), strict=True):
-        assert torch.equal(a, b)
