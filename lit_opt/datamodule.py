@@ -8,7 +8,7 @@ The batch contract: a batch is (x, y), on the device of the net, with
 
 from __future__ import annotations
 
-from typing import Any
+from torch import nn
 
 from lit_opt.engine.lightning_private import object_arguments
 from lit_opt.engine.loading.augment import mix, random_crop, random_erase, random_flip
@@ -16,6 +16,7 @@ from lit_opt.engine.loading.balance import balancing
 from lit_opt.engine.loading.checks import check_augmentation, check_hyperparameters
 from lit_opt.engine.loading.loader import XY, Batches, Group, LazyLoader
 from lit_opt.engine.loading.source_data import SourceData
+from lit_opt.engine.loading.transforms import transform_samples
 from lit_opt.sources import Digits, Source
 
 
@@ -36,6 +37,8 @@ class ImageData(SourceData):
         flip: mirror training images left to right with probability 1/2.
         crop_padding: pixels of zeros around training images before a random crop; 0 for none.
         erasing: probability that a random rectangle of a training image is erased.
+        transforms: of torchvision.transforms.v2, for each training sample, masks with their images,
+            before it is normalised; such as `[RandAugment]`.
         mixup: alpha of MixUp's Beta(alpha, alpha), in training; 0 for none.
         cutmix: alpha of CutMix's Beta(alpha, alpha), in training; 0 for none.
         num_workers: loader processes; batches are one indexing, so 0 is usually fastest.
@@ -58,6 +61,7 @@ class ImageData(SourceData):
         flip: bool = False,
         crop_padding: int = 0,
         erasing: float = 0.0,
+        transforms: list[nn.Module] | None = None,
         mixup: float = 0.0,
         cutmix: float = 0.0,
         num_workers: int = 0,
@@ -67,19 +71,11 @@ class ImageData(SourceData):
         balanced: bool = False,
     ) -> None:
         super().__init__(dataset or Digits(), data_dir, num_workers, normalize)
-        self.save_hyperparameters(ignore=object_arguments("dataset"))
+        self.save_hyperparameters(ignore=object_arguments("dataset", "transforms"))
         check_hyperparameters(self.hparams)
+        self.transforms = transforms or []
         self.batch_size = batch_size  # plain attributes, as callbacks may change them in a run
         self.eval_batch_size = eval_batch_size
-
-    @property
-    def has_validation(self) -> bool:
-        return self.hp.val_fraction > 0 or self.read_own_validation() is not None
-
-    @property
-    def hp(self) -> Any:
-        """The hyperparameters: the arguments of `__init__`, by name."""
-        return self.hparams
 
     # ---- splits ----
 
@@ -93,7 +89,8 @@ class ImageData(SourceData):
     def _cut_training_set(self, stage: str) -> None:
         """Validation samples are the training set's; which ones depends on `split_seed` alone."""
         train, own = self.read("train"), self.read_own_validation()
-        check_augmentation(self.where("train"), train.x, train.y, self.hp)
+        options = {**self.hp, "transforms": self.transforms}
+        check_augmentation(self.where("train"), train.x, train.y, options)
         train_rows, val_rows = self.cut(train, own)
         val = own or Batches(train.x, train.y, val_rows)
         self.put(train, own, (Batches(train.x, train.y, train_rows), val), stage)
@@ -115,8 +112,6 @@ class ImageData(SourceData):
     def test_dataloader(self) -> LazyLoader:
         return self.loader("test", self.eval_batch_size)
 
-    predict_dataloader = test_dataloader  # in order
-
     # ---- what happens to a batch, on the device ----
 
     def on_after_batch_transfer(self, batch: XY, dataloader_idx: int) -> XY:
@@ -129,6 +124,8 @@ class ImageData(SourceData):
             x = random_flip(x)
         if training and hp.crop_padding:
             x = random_crop(x, hp.crop_padding)
+        if training and self.transforms:
+            x, y = transform_samples(x, y, self.transforms, masks=y.ndim == 3)
         x = self.normalizer(x)
         if training and hp.erasing:
             x = random_erase(x, hp.erasing)

@@ -1,4 +1,4 @@
-"""Which shape does each pixel belong to: pictures and their masks, a U-Net, and both flipped alike.
+"""Which shape does each pixel belong to: pictures, their masks, and a U-Net.
 
 Legend: N samples, B of them in a batch, C channels, H and W pixels.
 """
@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lit_opt.datamodule import ImageData
 from lit_opt.engine.targets import DenseClasses
 from lit_opt.models import conv_bn_relu
 from lit_opt.sources import Source
@@ -50,19 +49,6 @@ class Shapes(Source):
             y[inside] = kind
             x = torch.where(inside, x + 40 + 60 * grey, x)
         return x.clamp(0, 255).to(torch.uint8)[:, None], y  # (N, 1, H, W)
-
-
-class FlippedShapes(ImageData):
-    """Mirrors half of the training pictures, and their masks with them."""
-
-    def on_after_batch_transfer(
-        self, batch: tuple[Tensor, Tensor], dataloader_idx: int
-    ) -> tuple[Tensor, Tensor]:
-        x, y = super().on_after_batch_transfer(batch, dataloader_idx)
-        if self.trainer is None or not self.trainer.training:
-            return x, y
-        flipped = torch.rand(len(x), 1, 1, device=x.device) < 0.5  # (B, 1, 1)
-        return torch.where(flipped[:, None], x.flip(-1), x), torch.where(flipped, y.flip(-1), y)
 
 
 class UNet(nn.Module):

@@ -14,7 +14,7 @@ from examples.multilabel.patterns import DigitsTogether
 
 CONFIG = f"--config={ROOT}/examples/multilabel/config.yaml"
 FEW = {"class_path": "examples.multilabel.patterns.DigitsTogether"}
-FEW["init_args"] = {"train": 64, "test": 200}
+FEW["init_args"] = {"train": 320, "test": 200}
 TINY = [CONFIG, f"--dataset={json.dumps(FEW)}", "--net=MLP", "--net.hidden=[16]", "--epochs=2"]
 TINY += ["--batch_size=8"]
 RECORD = "--callbacks+=recorder.Recorder"
@@ -25,9 +25,9 @@ def test_its_losses_are_a_plain_loops(run):
     plain += ["--epochs=1", "--no_test", "--normalize=false"]
     done = run(*TINY, *plain, RECORD)
     [recorder] = [c for c in done.trainer.callbacks if isinstance(c, Recorder)]
-    net, (x, y) = recorder.initial.train(), DigitsTogether(64, 200).load(Path(), "train")
+    net, (x, y) = recorder.initial.train(), DigitsTogether(320, 200).load(Path(), "train")
     optimizer, losses = torch.optim.SGD(net.parameters(), 0.1, fused=True), []
-    order = torch.randperm(64, generator=torch.Generator().manual_seed(7 * 1_000_003))
+    order = torch.randperm(320, generator=torch.Generator().manual_seed(7 * 1_000_003))
     for rows in order.split(8):
         optimizer.zero_grad()
         logits = net(x[rows].float() * torch.tensor(1 / 255))
@@ -39,10 +39,10 @@ def test_its_losses_are_a_plain_loops(run):
 
 
 def test_killed_and_resumed_it_ends_as_the_uninterrupted_run(run):
-    words = [*TINY, "--save_every=3", "--no_test"]
+    words = [*TINY, "--save_every=8", "--no_test"]
     run(*words, "--name=whole")
     with pytest.raises(SystemExit):
-        run(*words, "--name=cut", RECORD, "--callbacks.dies_at=13")
+        run(*words, "--name=cut", RECORD, "--callbacks.dies_at=47")
     run(*words, "--name=cut", "--resume", "--callbacks=[]")
     assert weights("whole") == weights("cut")
 
@@ -53,7 +53,7 @@ def test_its_scores_and_predictions_are_scikit_learns(run):
     header, *rows = Path("runs/a/predictions.csv").read_text().splitlines()
     assert header == "index,0,1,2,3,4,5,6,7,8,9"
     probs = [[float(value) for value in row.split(",")[1:]] for row in rows]
-    _, y = DigitsTogether(64, 200).load(Path(), "test")
+    _, y = DigitsTogether(320, 200).load(Path(), "test")
     reference = roc_auc_score(y.numpy(), probs, average="macro")
     assert done.scores["test/auroc"] == pytest.approx(reference, abs=2e-3)  # rounded to 4 digits
 

@@ -323,6 +323,7 @@ def _options(parser: Parser, model_class: type, data_class: type | None) -> Opti
         "model.net": _beside(model_class, "models"),
         "model.loss": ["torch.nn", *_beside(model_class, "losses")],
         "data.dataset": _beside(data_class, "sources"),
+        "data.transforms": ["torchvision.transforms.v2"],
         "trainer.callbacks": [f"{ENGINE}.callbacks", "lightning.pytorch.callbacks"],
     }
     names = {".".join(key.split(".")[:2]) for key in keys}

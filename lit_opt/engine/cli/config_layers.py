@@ -56,6 +56,20 @@ def run_layer(run: Path, options: Options, flags: list[str]) -> dict[str, Any]:
     return layer
 
 
+def fill_sizes(config: Namespace, implied: Mapping[str, Any], flags: list[str]) -> Namespace:
+    """The same with the implied sizes of a net that replaces another config's, with their defaults.
+
+    Naming a net anew drops all arguments of the one before, the implied ones among them.
+    """
+    for key, size in implied.get("net", {}).get("init_args", {}).items():
+        net = config.model.net
+        taken = inspect.signature(resolve_name(net.class_path)).parameters
+        given = any(flag.startswith(f"--model.net.{key}=") for flag in flags)
+        if not given and key in taken and net.init_args.get(key) == taken[key].default:
+            net.init_args[key] = tuple(size) if isinstance(size, list) else size
+    return config
+
+
 def with_metrics(config: Namespace, options: Options, data: Any) -> Namespace:
     """The same with metrics by their import paths, and their sizes out of the data."""
     config = config.clone()

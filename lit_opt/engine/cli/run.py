@@ -16,6 +16,7 @@ from lit_opt.engine.callbacks.stage import StageAtException
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.config_layers import (
     checkpoint_layer,
+    fill_sizes,
     load_point,
     of_the_experiment,
     run_layer,
@@ -71,7 +72,7 @@ def run(program: Program, words: list[str]) -> Run:
         _keep_facts(line.command, peeked, checkpoint, point, folder)
         implied = data_of(peeked).implied_options(config.model)
         line.layers.insert(0, {"model": implied})
-        config = line.parse(last=True)
+        config = fill_sizes(line.parse(last=True), implied, line.flags)
         line.print_if_asked(of_the_experiment(config, implied, line.chosen))
         if folder and line.command == "fit" and config.resume:
             _leave_if_finished(folder, config)

@@ -105,16 +105,17 @@ def check_augmentation(where: str, x: Tensor, y: Tensor, values: Mapping[str, An
 
     Flipped, cropped or mixed images need another y where y has places, such as masks.
     """
-    asked = [key for key in ("flip", "crop_padding", "mixup", "cutmix", "erasing") if values[key]]
+    keys = ("flip", "crop_padding", "mixup", "cutmix", "erasing", "transforms")
+    asked = [key for key in keys if values.get(key)]
     if asked and x.ndim != 4:
         raise UserError(
             f"{where} has no images, its samples have shape {tuple(x.shape[1:])};\n"
-            "flip, crop_padding, erasing, mixup and cutmix need images: unset them"
+            "flip, crop_padding, erasing, transforms, mixup and cutmix need images: unset them"
         )
-    if y.ndim > 2 and set(asked) - {"erasing"}:
+    if y.ndim > 2 and set(asked) - {"erasing", "transforms"}:
         raise UserError(
             f"{where}: y has the shape {tuple(y.shape[1:])} a sample, which {asked[0]} would not\n"
-            "change with the image; unset flip, crop_padding, mixup and cutmix"
+            "change with the image; unset flip, crop_padding, mixup and cutmix: transforms do"
         )
 
 

@@ -20,6 +20,8 @@ class Source:
     needs: classes, labels or numbers. classes: their names, "0", "1", ... by default. State them
     where you can, then a net can be built before anything is read; what is None when it is asked
     for is taken from the training set.
+    Samples that are read one by one, in workers, go through a LightningDataModule of your own,
+    which has the same order, seeds and resumption.
     sample_names: of what `load` gave last, such as file names, by which samples are known again in
     a changed data set; without them by their contents. known_classes: those of a checkpoint; a
     source that finds its classes by itself numbers them so.

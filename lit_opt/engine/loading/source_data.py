@@ -170,6 +170,15 @@ class SourceData(LightningDataModule):
         check_cut(fraction, len(train), len(val_rows))
         return train_rows, val_rows
 
+    @property
+    def hp(self) -> Any:
+        """The hyperparameters: the arguments of `__init__`, by name."""
+        return self.hparams
+
+    @property
+    def has_validation(self) -> bool:
+        return self.hp.val_fraction > 0 or self.read_own_validation() is not None
+
     # ---- reading ----
 
     def prepare_data(self) -> None:
@@ -377,6 +386,10 @@ class SourceData(LightningDataModule):
                 loader.load_state_dict(self._position)
                 self._position = {}
         return loader
+
+    def predict_dataloader(self) -> Any:
+        """The test set, in order."""
+        return self.test_dataloader()
 
     def _on_gpu(self, data: Batches, device: torch.device) -> Batches:
         """There it is indexed without a copy a step; all splits may take half of what is free."""
