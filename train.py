@@ -13,6 +13,7 @@ program = Program(
         "dataset": "Digits",
         "max_epochs": 20,
     },
+    allow=["examples"],
 )
 
 if __name__ == "__main__":
