@@ -110,7 +110,12 @@ class CharLM(LitModule):
     """
 
     def __init__(
-        self, *args: Any, prompt: int = 32, written: int = 200, temperature: float = 0.8, **more: Any
+        self,
+        *args: Any,
+        prompt: int = 32,
+        written: int = 200,
+        temperature: float = 0.8,
+        **more: Any,
     ) -> None:
         super().__init__(*args, **more)
         self.prompt, self.written, self.temperature = prompt, written, temperature
