@@ -16,7 +16,7 @@ from lit_opt.sources import Source
 
 
 class PythonManual(Source):
-    """What Python's `help("topics")` shows, 0.5 million characters: 80 % to train, 10 % to validate.
+    """What Python's `help("topics")` shows, 0.5 million characters: 80, 10 and 10 %.
 
     Args:
         length: T, characters of a sample. Training samples begin every T/4 characters.

@@ -1,4 +1,4 @@
-"""An endless stream: a plain LightningModule learns what a fixed net answers to random questions."""
+"""An endless stream: a plain LightningModule learns a formula from random questions."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +17,7 @@ def question(seed: int, number: int) -> tuple[Tensor, Tensor]:
 
 
 class Questions(IterableDataset[tuple[Tensor, Tensor]]):
-    """Questions without an end; `state_dict` says which comes next, so a resumed run goes on there."""
+    """Questions without an end; `state_dict` says which is next: a resumed run goes on there."""
 
     def __init__(self, seed: int = 0) -> None:
         self.seed, self.number = seed, 0

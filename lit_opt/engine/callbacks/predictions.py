@@ -78,8 +78,7 @@ def _write(path: Path, suffix: str, columns: list[str], rows: list[Any]) -> None
     elif suffix == ".pt":
         torch.save(rows, path)
     elif suffix == ".txt":
-        texts = (f"--- {index}\n{text}\n" for index, text in enumerate(rows))
-        path.write_text("".join(texts), "utf-8")
+        path.write_text("".join(f"--- {k}\n{row}\n" for k, row in enumerate(rows)), "utf-8")
     else:
         with path.open("w", newline="", encoding="utf-8") as text:
             writer = csv.writer(text)

@@ -1,7 +1,7 @@
 """The training step of every example beside a bare PyTorch loop with the same net and data.
 
-    taskset -c 0 python benchmarks/examples.py --rounds 7
-    python benchmarks/examples.py --only char_lm --steps 100
+    taskset -c 0 python benchmarks/bare_loops.py --rounds 7
+    python benchmarks/bare_loops.py --only char_lm --steps 100
 
 Each round trains lit-opt's run between two bare loops, in the same process; printed are the bare
 loop's milliseconds a step and the median over the rounds of lit-opt's time over the mean of those
