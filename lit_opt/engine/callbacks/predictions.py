@@ -66,12 +66,12 @@ class WritePredictions(BasePredictionWriter):
             rows = [row for group in groups for row in group if row is not None]
             path = self.folder / f"predictions{self._suffix}"
             new = path.with_name(f".{path.name}.tmp")
-            _write(new, path.suffix, columns, rows)
+            _write_rows(new, path.suffix, columns, rows)
             new.replace(path)
             print(f"predictions: {path}", flush=True)
 
 
-def _write(path: Path, suffix: str, columns: list[str], rows: list[Any]) -> None:
+def _write_rows(path: Path, suffix: str, columns: list[str], rows: list[Any]) -> None:
     if suffix == ".npy":
         with path.open("wb") as file:
             np.save(file, np.stack(rows))
