@@ -1,4 +1,4 @@
-"""`predict` writes what the net says of every sample to `predictions.csv`."""
+"""`predict` writes what the net says of every sample to a file in the run's folder."""
 
 import csv
 from itertools import zip_longest
@@ -8,7 +8,9 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch.distributed
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.callbacks import BasePredictionWriter
+from torch import Tensor
 
 from lit_opt.engine.targets import Regression
 
@@ -18,10 +20,12 @@ class WritePredictions(BasePredictionWriter):
 
     Classes: class and probability. Several labels: a column of probabilities each. Regression: the
     outputs. An array a sample, such as the classes of all pixels, is a row of `predictions.npy`.
+    A list of strings from `predict_step` goes to `predictions.txt`, each under a line with its
+    index; what is neither that nor a float tensor, to `predictions.pt`, a list of the batches'.
     The rows stay in memory until the end; only then are earlier predictions replaced.
 
     Args:
-        folder: Where `predictions.csv` is written.
+        folder: Where the file is written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -32,14 +36,22 @@ class WritePredictions(BasePredictionWriter):
         self.folder.mkdir(parents=True, exist_ok=True)
         self._rows: list[Any] = []
         self._columns: list[str] = []
+        self._suffix = ".csv"
         data = trainer.datamodule  # type: ignore[attr-defined]
         self._targets = getattr(data, "targets", Regression())
         self._names = getattr(data, "class_names", None)
 
     def write_on_batch_end(self, trainer: Any, module: Any, prediction: Any, *args: Any) -> None:
-        """`prediction: float (B, …)`, what the net puts out."""
-        outputs = prediction.float().cpu()
-        self._columns, rows = self._targets.predictions(outputs, self._names)
+        """`prediction: float (B, …)`, what the net puts out; or strings, or anything else."""
+        if isinstance(prediction, Tensor) and prediction.is_floating_point() and prediction.ndim:
+            outputs = prediction.float().cpu()
+            outputs = outputs if outputs.ndim > 1 else outputs[:, None]  # (B,) -> (B, 1)
+            self._columns, rows = self._targets.predictions(outputs, self._names)
+            self._suffix = ".csv" if self._columns else ".npy"
+        elif isinstance(prediction, list | tuple) and all(isinstance(p, str) for p in prediction):
+            self._suffix, rows = ".txt", prediction
+        else:
+            self._suffix, rows = ".pt", [move_data_to_device(prediction, "cpu")]
         self._rows += rows
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -52,15 +64,23 @@ class WritePredictions(BasePredictionWriter):
             # Sample i is the process' whose rank is i modulo their number.
             groups = zip_longest(*(rows for _, rows in parts))
             rows = [row for group in groups for row in group if row is not None]
-            path = self.folder / ("predictions.csv" if columns or not rows else "predictions.npy")
+            path = self.folder / f"predictions{self._suffix}"
             new = path.with_name(f".{path.name}.tmp")
-            if path.suffix == ".npy":
-                with new.open("wb") as file:
-                    np.save(file, np.stack(rows))
-            else:
-                with new.open("w", newline="") as text:
-                    writer = csv.writer(text)
-                    writer.writerow(["index", *columns])
-                    writer.writerows([index, *row] for index, row in enumerate(rows))
+            _write_rows(new, path.suffix, columns, rows)
             new.replace(path)
             print(f"predictions: {path}", flush=True)
+
+
+def _write_rows(path: Path, suffix: str, columns: list[str], rows: list[Any]) -> None:
+    if suffix == ".npy":
+        with path.open("wb") as file:
+            np.save(file, np.stack(rows))
+    elif suffix == ".pt":
+        torch.save(rows, path)
+    elif suffix == ".txt":
+        path.write_text("".join(f"--- {k}\n{row}\n" for k, row in enumerate(rows)), "utf-8")
+    else:
+        with path.open("w", newline="", encoding="utf-8") as text:
+            writer = csv.writer(text)
+            writer.writerow(["index", *columns])
+            writer.writerows([index, *row] for index, row in enumerate(rows))

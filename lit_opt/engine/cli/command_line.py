@@ -1,7 +1,6 @@
 """Words to a configuration: default < data < checkpoint < configs in their order < flags."""
 
 import importlib
-import inspect
 import re
 from importlib.util import find_spec
 from itertools import pairwise
@@ -264,8 +263,6 @@ def _parser(command: str, model_class: type, data_class: type | None) -> Parser:
     )
     if command == "fit":
         _add_options_of_fit(parser)
-    if "monitor" not in inspect.signature(model_class).parameters:
-        _add_monitor(parser)
     options = {"fail_untyped": False, "instantiate": False, "sub_configs": True}
     parser.add_class_arguments(Trainer, "trainer", skip={"precision"}, **options)
     parser.add_argument(
@@ -278,6 +275,9 @@ def _parser(command: str, model_class: type, data_class: type | None) -> Parser:
     parser.add_lightning_class_args(model_class, "model")
     if data_class:
         parser.add_lightning_class_args(data_class, "data")
+    # A subclass may pass it on by **kwargs, which its signature doesn't tell.
+    if "model.monitor" not in parser.get_defaults():
+        _add_monitor(parser)
     return parser
 
 

@@ -48,6 +48,8 @@ class Options:
                 raise UserError(f"unknown option --{flag}{self.suggest(known)}")
             return flag
         owners = self._owners(first)
+        if None in owners:  # it has no longer name; that of a user's class has
+            owners = [None]
         if len(owners) > 1:
             names = " and ".join(f"--{_join(group, flag)}" for group in owners)
             raise UserError(f"--{flag} is ambiguous: {names} exist; write the one you mean")
@@ -126,11 +128,13 @@ def options_in_the_sources(command: str, model: str, data: str) -> Options | Non
 
 
 def _constructor_takes(path: Path, name: str) -> list[str] | None:
-    """The names of the arguments of the class `name` in the file `path`."""
+    """The arguments of the class `name` in the file `path`; None if that doesn't tell them all."""
     for node in ast.parse(path.read_bytes()).body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             for item in node.body:
                 if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+                    if item.args.kwarg:  # it passes on what the class above it takes
+                        return None
                     taken = [*item.args.args, *item.args.kwonlyargs]
                     return [argument.arg for argument in taken if argument.arg != "self"]
     return None

@@ -62,3 +62,24 @@ def test_two_processes_write_one_file(quiet_trainer, column):
     trainer.predict(Echo(torch.nn.Linear(1, 1)), data, return_predictions=False)
     assert column("predictions.csv", "index") == [str(index) for index in range(7)]
     assert [float(x) for x in column("predictions.csv", "output_0")] == list(range(7))
+
+
+@pytest.mark.parametrize(
+    ("made", "name", "read"),
+    [
+        (lambda x: x[:, 0], "predictions.csv", "index,output_0\r\n0,0.0\r\n1,1.0\r\n2,2.0\r\n"),
+        (lambda x: [f"é\n{k[0]}" for k in x.tolist()], "predictions.txt", "--- 0\né\n0.0\n--- 1"),
+        (lambda x: x.long(), "predictions.pt", [torch.tensor([[0], [1]]), torch.tensor([[2]])]),
+        (lambda x: {"n": len(x)}, "predictions.pt", [{"n": 2}, {"n": 1}]),
+    ],
+)
+def test_what_a_predict_step_returns_has_a_file(quiet_trainer, made, name, read):
+    model = Echo(torch.nn.Linear(1, 1))
+    model.predict_step = lambda batch, batch_idx: made(batch)
+    data = DataLoader(torch.arange(3.0).reshape(3, 1), batch_size=2)
+    trainer = quiet_trainer(callbacks=[WritePredictions(Path())])
+    trainer.predict(model, data, return_predictions=False)
+    if name.endswith(".pt"):
+        assert str(torch.load(name, weights_only=True)) == str(read)
+    else:
+        assert Path(name).read_bytes().decode().startswith(read)

@@ -14,7 +14,7 @@ from train import program
 
 OPTIONS = Options(
     ["config", "seed_everything", "trainer.accelerator", "trainer.logger", "model.lr", "model.net"]
-    + ["data.batch_size", "data.logger", "trainer.max_epochs"]
+    + ["data.batch_size", "data.logger", "trainer.max_epochs", "name", "model.name"]
 )
 
 
@@ -26,6 +26,7 @@ OPTIONS = Options(
         ("seed", "seed_everything"),
         ("model.net.init_args.hidden", "model.net.init_args.hidden"),
         ("data.logger", "data.logger"),
+        *[("name", "name"), ("model.name", "model.name")],  # of a user's class, the latter
     ],
 )
 def test_full_name(flag, full):
@@ -51,6 +52,10 @@ def test_the_sources_name_the_parsers_options(command):
     named = options_in_the_sources(command, str(program.model), str(program.data))
     assert named is not None
     assert named.names - {"no_test"} == line.options.names
+
+
+def test_a_class_that_passes_arguments_on_is_left_to_the_parser():
+    assert options_in_the_sources("fit", "examples.char_lm.gpt.CharLM", str(program.data)) is None
 
 
 @pytest.mark.parametrize("words", [["--optimzer", "Adam"], ["trian"], ["--help"]])
