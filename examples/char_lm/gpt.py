@@ -31,12 +31,12 @@ class PythonManual(Source):
         self.classes = sorted(set(text))  # the V characters by their numbers
         self.num_classes, self.in_shape, self.length = len(self.classes), (length,), length
         number = {character: k for k, character in enumerate(self.classes)}
-        self.tokens = torch.tensor([number[character] for character in text])  # (characters,)
+        self.tokens = torch.tensor([number[c] for c in text])  # (characters,)
 
     def load(self, data_dir: Path, split: str) -> tuple[Tensor, Tensor]:
         tenth = len(self.tokens) // 10
-        cut = {"train": (0, 8), "val": (8, 9), "test": (9, 10)}[split]
-        part = self.tokens[cut[0] * tenth : cut[1] * tenth]
+        first, end = {"train": (0, 8), "val": (8, 9), "test": (9, 10)}[split]
+        part = self.tokens[first * tenth : end * tenth]
         step = self.length // 4 if split == "train" else self.length
         windows = part.unfold(0, self.length + 1, step)  # (N, T + 1)
         return windows[:, :-1].contiguous(), windows[:, 1:].contiguous()  # x, y: (N, T) each
@@ -110,14 +110,9 @@ class CharLM(LitModule):
     """
 
     def __init__(
-        self,
-        *args: Any,
-        prompt: int = 32,
-        written: int = 200,
-        temperature: float = 0.8,
-        **more: Any,
+        self, prompt: int = 32, written: int = 200, temperature: float = 0.8, **others: Any
     ) -> None:
-        super().__init__(*args, **more)
+        super().__init__(**others)
         self.prompt, self.written, self.temperature = prompt, written, temperature
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> list[str]:
