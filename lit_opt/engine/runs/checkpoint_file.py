@@ -126,6 +126,7 @@ class BestCheckpoint(ModelCheckpoint):
     """`best.ckpt`; a monitored name that is never logged is found before the first step."""
 
     state_key = "BestCheckpoint"  # the same whatever is monitored, and not put together every time
+    guesses_mode = False  # by the metric's name, so that it must be told
     _warned = False
 
     def on_train_batch_end(self, *args: Any) -> None:
@@ -157,7 +158,9 @@ class BestCheckpoint(ModelCheckpoint):
             if found is None:
                 return
             self._watch(found)
-            trainer.print(f"best.ckpt is the one with the {self.mode}imum of {found}")
+        if self.guesses_mode:
+            trainer.print(f"best.ckpt is the one with the {self.mode}imum of {self.monitor}")
+            self.guesses_mode = False
         if trainer.sanity_checking:
             self._check_monitors(trainer)
         super().on_validation_end(trainer, pl_module)
@@ -221,11 +224,13 @@ def checkpoints(
     the one that is logged as a loss; it is None where nothing is validated: only `last.ckpt` is
     written.
     """
-    mode = mode or direction_of(monitor or "")
+    guesses, mode = mode is None, mode or direction_of(monitor or "")
     options: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False}
     last = LastCheckpoint(filename="last", save_on_train_epoch_end=True, **options)
     if monitor is None:
         return [last]
     options |= {"monitor": monitor, "mode": mode, "auto_insert_metric_name": False}
     options["save_on_train_epoch_end"] = False  # after a validation, whenever there is one
-    return [BestCheckpoint(filename="best", **options), last]
+    best = BestCheckpoint(filename="best", **options)
+    best.guesses_mode = guesses
+    return [best, last]

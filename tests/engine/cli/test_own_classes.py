@@ -185,8 +185,10 @@ def test_other_classes_by_flag_config_and_run(capsys):
 
 
 @pytest.mark.parametrize(("flags", "score"), [("", "min"), ("--monitor_mode max", "max")])
-def test_the_best_checkpoint_is_that_of_the_monitored_metric(flags, score):
+def test_the_best_checkpoint_is_that_of_the_monitored_metric(capsys, flags, score):
     main(Plain, Table, f"--name a --epochs 2 --monitor valid_loss {flags}".split())
+    told = "best.ckpt is the one with the minimum of valid_loss" in capsys.readouterr().out
+    assert told == (flags == "")
     with Path("runs/a/metrics.csv").open() as file:
         names, *rows = [line.strip().split(",") for line in file]
     losses = [
