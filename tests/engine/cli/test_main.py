@@ -200,8 +200,12 @@ def test_a_failed_run_exits_with_1_and_names_the_exception(fails, monkeypatch):
         raise RuntimeError("out of luck")
 
     monkeypatch.setattr("lit_opt.module.LitModule.forward", broken)
-    told = "error: RuntimeError: out of luck\n--debug shows the traceback"
-    assert fails(code=1) == told
+    place = f"in {__file__}, line {broken.__code__.co_firstlineno + 1}, broken"
+    assert fails(code=1).splitlines() == [
+        "error: RuntimeError: out of luck",
+        place,
+        "--debug shows the traceback",
+    ]
     with pytest.raises(RuntimeError, match="out of luck"):
         main(["--debug"])
 
