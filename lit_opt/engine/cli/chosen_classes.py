@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lit_opt.engine.allowed_imports import allow, check_import
+from lit_opt.engine.allowed_imports import allow, allowed_before, check_import
 from lit_opt.engine.cli.program import Program
 
 GROUPS = ("model", "data")
@@ -22,15 +22,18 @@ def choose_classes(program: Program, words: list[str]) -> tuple[Program, list[st
     """The program with the classes that are named, and the words without the flags that do so.
 
     What a flag names is the user's own code, and may be imported; what a config names must be in a
-    package that is allowed.
+    package that is allowed, or was when the run that is resumed was started.
 
     Raises:
         UserError: if a config names a class of another package.
     """
     flagged, rest = _flagged(words)
     chosen: dict[str, str] = {}
-    for path in _configs(words):
+    given = _values(words)
+    for path in _configs(given):
         chosen |= _named_in(path)
+    if "--resume" in given and "--name" in given:
+        allow(allowed_before(_run_folder(given)))
     for group, value in chosen.items():
         if group not in flagged:
             check_import(value, f"--{group}")
@@ -38,8 +41,8 @@ def choose_classes(program: Program, words: list[str]) -> tuple[Program, list[st
     chosen |= flagged
     stated = {"model": _class_path(program.model), "data": _class_path(program.data)}
     chosen = {group: path for group, path in chosen.items() if path != stated[group]}
-    given: dict[str, Any] = {**chosen, "chosen": frozenset(chosen)}
-    return replace(program, **given), rest
+    changed: dict[str, Any] = {**chosen, "chosen": frozenset(chosen)}
+    return replace(program, **changed), rest
 
 
 def _class_path(cls: type | str | None) -> str | None:
@@ -64,17 +67,26 @@ def _flagged(words: list[str]) -> tuple[dict[str, str], list[str]]:
     return flagged, rest
 
 
-def _configs(words: list[str]) -> Iterator[Path]:
-    """The files that a command takes its options from, the weakest first."""
+def _values(words: list[str]) -> dict[str, list[str]]:
+    """What stands after each flag."""
     given: dict[str, list[str]] = {}
     for word, after in zip(words, [*words[1:], ""], strict=False):
         flag, equals, value = word.partition("=")
         given.setdefault(flag, []).append(value if equals else after)
+    return given
+
+
+def _run_folder(given: dict[str, list[str]]) -> Path:
+    root = [".", *given.get("--default_root_dir", [])][-1]
+    return Path(root, "runs", given["--name"][-1])
+
+
+def _configs(given: dict[str, list[str]]) -> Iterator[Path]:
+    """The files that a command takes its options from, the weakest first."""
     for checkpoint in given.get("--ckpt_path", [])[-1:]:
         yield Path(checkpoint).parent.parent / "config.yaml"
-    roots = [*given.get("--default_root_dir", []), "."]
-    for name in given.get("--name", [])[-1:] if "--resume" in given else []:
-        yield Path(roots[0], "runs", name, "config.yaml")
+    if "--resume" in given and "--name" in given:
+        yield _run_folder(given) / "config.yaml"
     yield from map(Path, [*given.get("--config", []), *given.get("-c", [])])
 
 

@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch import Trainer
 
 import lit_opt
-from lit_opt.engine.allowed_imports import allowed_here, is_package_here
+from lit_opt.engine.allowed_imports import allowed_here
 from lit_opt.engine.runs.atomic_file import atomic_write
 
 RECORDED = ("torch", "lightning", "torchmetrics", "torchvision", "numpy")
@@ -48,16 +48,6 @@ def record_start(run: Path, trainer: Trainer, seed: int | None) -> None:
     }
     with atomic_write(path, previous=damaged) as file:
         file.write(json.dumps([*starts, start], indent=2).encode() + b"\n")
-
-
-def allowed_before(run: Path) -> list[str]:
-    """The packages that earlier starts of a run could name; none if the file is damaged."""
-    try:
-        starts = json.loads((run / "environment.json").read_bytes())
-        names = {str(name) for start in starts for name in start.get("allowed", [])}
-        return sorted(filter(is_package_here, names))
-    except (OSError, ValueError, TypeError, AttributeError):
-        return []
 
 
 def _devices(trainer: Trainer) -> dict[str, Any]:

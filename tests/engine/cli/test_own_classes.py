@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
+from lit_opt.engine import allowed_imports as imports
 from lit_opt.engine.cli.main import main
 
 pytestmark = pytest.mark.filterwarnings(
@@ -157,7 +158,7 @@ def test_a_killed_run_ends_as_the_uninterrupted_one(monkeypatch, model, workers)
     assert text[0] == text[1]
 
 
-def test_other_classes_by_flag_config_and_run(capsys):
+def test_other_classes_by_flag_config_and_run(capsys, monkeypatch):
     paths = f"--model {__name__}.Plain --data {__name__}.Table"
     theirs = pytest.importorskip("train").program
     main(theirs, args=f"--name a --epochs 1 --batch_size 6 {paths}".split())
@@ -169,7 +170,12 @@ def test_other_classes_by_flag_config_and_run(capsys):
     main(theirs, args=["--name", "c", "--config", "runs/a/config.yaml"])
     assert same("a", "b")
     assert same("a", "c")
-    main(theirs, args=["--name", "a", "--resume", "--epochs", "2"])
+    with monkeypatch.context() as fresh:  # what the run was allowed is in its folder
+        fresh.setattr(imports, "_allowed", {*imports.PACKAGES})
+        main(theirs, args=["--name", "a", "--resume", "--epochs", "2"])
+        fresh.setattr(imports, "_allowed", {*imports.PACKAGES})
+        with pytest.raises(SystemExit):
+            main(theirs, args=["--name", "d", "--config", "runs/a/config.yaml"])
     capsys.readouterr()
     for words, told in (
         (f"{paths} --net MLP", "unknown option --net"),
