@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import count
+from itertools import count, islice
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
 
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.loading.loader import device_seeders
@@ -141,7 +141,7 @@ def _stateful(loader: Any) -> Any:
 
 def _is_map_style(loader: DataLoader[Any]) -> bool:
     stateful = hasattr(loader, "load_state_dict")  # such as torchdata's
-    return not isinstance(loader.dataset, IterableDataset) and not stateful
+    return _has_length(loader) and not isinstance(loader.dataset, IterableDataset) and not stateful
 
 
 def _has_length(loader: Any) -> bool:
@@ -194,8 +194,11 @@ class Order:
         seed = crc32(repr((self.seed, *self.now.tolist())).encode())
         for generator in self.generators.values():
             generator.manual_seed(seed)
+        plain = type(self.sampler) is BatchSampler
+        if plain and isinstance(self.sampler.sampler, SequentialSampler):
+            return islice(self.sampler, self.skipped, None)  # a range, which needs no memory
         with _own_random_numbers(seed):
-            batches = list(self.sampler)
+            batches = list(islice(self.sampler, len(self.sampler)))  # some samplers never end
         return iter(batches[self.skipped :])
 
     @property

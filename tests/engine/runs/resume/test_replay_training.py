@@ -1,6 +1,7 @@
 """A fit on loaders of the user's own goes on inside an epoch as if it had not been stopped."""
 
 import random
+from itertools import count
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -15,6 +16,7 @@ from torch.utils.data import (
     Dataset,
     IterableDataset,
     RandomSampler,
+    Sampler,
     WeightedRandomSampler,
 )
 
@@ -178,9 +180,22 @@ class Indices(Noisy):
         return torch.full((3,), float(index))
 
 
-def test_data_that_can_not_say_where_it_was_begins_anew_and_says_so(quiet_trainer, capsys):
-    fit(quiet_trainer, lambda: DataLoader(Forgetful(), 4), stop=8)
-    fit(quiet_trainer, lambda: DataLoader(Forgetful(), 4), ckpt_path="inside.ckpt")
+class Endless(Sampler):
+    def __iter__(self):
+        return count()
+
+
+class Ones(Dataset):
+    def __getitem__(self, index):
+        return torch.ones(3) + index
+
+
+@pytest.mark.parametrize("data", [Forgetful(), (Ones(), Endless())])
+def test_data_that_can_not_say_where_it_was_begins_anew_and_says_so(quiet_trainer, capsys, data):
+    parts = {"dataset": data} if isinstance(data, Forgetful) else {}
+    parts = parts or {"dataset": data[0], "sampler": data[1]}
+    fit(quiet_trainer, lambda: DataLoader(batch_size=4, **parts), stop=8)
+    fit(quiet_trainer, lambda: DataLoader(batch_size=4, **parts), ckpt_path="inside.ckpt")
     assert "can't say where it was: it begins anew at step 8" in capsys.readouterr().err
     assert Path("inside.ckpt").is_file()
 
