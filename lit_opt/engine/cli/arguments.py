@@ -223,9 +223,9 @@ def find_class(option: str, wanted: str, homes: Sequence[str]) -> str:
     if comparable(wanted) in known:
         return known[comparable(wanted)]
     near = nearest(wanted, [path.rpartition(".")[2] for path in known.values()])
-    hint = f"did you mean {' or '.join(near)}?" if near else ""
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
     raise UserError(
-        f"--{option.split('.')[1]}: no {wanted!r} in {' or '.join(homes)}; {hint}\n"
+        f"--{option.split('.')[1]}: no {wanted!r} in {' or '.join(homes)}{hint}\n"
         "a class of your own is given by its import path: my_module.MyClass"
     )
 

@@ -88,9 +88,9 @@ def _found(wanted: str, flag: str, task: str | None) -> str:
         return known[comparable(wanted)]
     names = [path.rpartition(".")[2].removeprefix(prefix) for path in known.values()]
     near = nearest(wanted, [n for n in names if not n.startswith(tuple(PREFIXES.values()))])
-    hint = f"did you mean {' or '.join(near)}?" if near else ""
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
     raise UserError(
-        f"{flag}: no metric of torchmetrics for {task or 'regression'} is called {wanted!r}; "
+        f"{flag}: no metric of torchmetrics for {task or 'regression'} is called {wanted!r}"
         f"{hint}\na metric of your own is given by its import path: my_module.MyMetric"
     )
 
