@@ -1,14 +1,13 @@
 """The character-level GPT: a plain loop's losses, a kill, its text, its stated result."""
 
-import copy
 import json
 from pathlib import Path
 
-import lightning.pytorch as pl
 import pytest
 import torch
 import torch.nn.functional as F
 from conftest import ROOT
+from recorder import Recorder, weights
 
 from examples.char_lm.gpt import GPT, PythonManual
 
@@ -16,29 +15,9 @@ TINY = [f"--config={ROOT}/examples/char_lm/config.yaml", "--net.width=16", "--ne
 TINY += ["--batch_size=4", "--limit_val_batches=1", "--limit_train_batches=12", "--no_test"]
 
 
-class Recorder(pl.Callback):
-    """Keeps the initial net and every loss; dies at a step, as a kill does: nothing is saved."""
-
-    def __init__(self, dies_at: int = 0) -> None:
-        self.dies_at, self.losses = dies_at, []
-
-    def on_fit_start(self, trainer, pl_module):
-        self.initial = copy.deepcopy(pl_module.net)
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, *args):
-        self.losses.append(outputs["loss"].item())
-        if trainer.global_step == self.dies_at:
-            raise KeyError("killed")
-
-
-def weights(run: str) -> str:
-    checkpoint = torch.load(f"runs/{run}/checkpoints/last.ckpt", weights_only=True)
-    return str([(name, w.tolist()) for name, w in checkpoint["state_dict"].items()])
-
-
 def test_its_losses_are_a_plain_loops_bit_for_bit(run):
     constant = ["--scheduler=null", "--warmup=0", "--seed=7", "--num_sanity_val_steps=0"]
-    done = run(*TINY, *constant, "--lr=0.01", f"--callbacks+={__name__}.Recorder")
+    done = run(*TINY, *constant, "--lr=0.01", "--callbacks+=recorder.Recorder")
     [recorder] = [c for c in done.trainer.callbacks if isinstance(c, Recorder)]
     net, (x, y) = recorder.initial, PythonManual().load(Path(), "train")
     decay = {"betas": (0.9, 0.99), "weight_decay": 0.1}
@@ -60,7 +39,7 @@ def test_its_losses_are_a_plain_loops_bit_for_bit(run):
 def test_killed_and_resumed_it_ends_as_the_uninterrupted_run(run):
     words = [*TINY, "--net.dropout=0.1", "--save_every=4"]
     run(*words, "--name=whole")
-    kill = {"class_path": f"{__name__}.Recorder", "init_args": {"dies_at": 7}}
+    kill = {"class_path": "recorder.Recorder", "init_args": {"dies_at": 7}}
     with pytest.raises(SystemExit):
         run(*words, "--name=cut", f"--callbacks={json.dumps([kill])}")
     run(*words, "--name=cut", "--resume", "--callbacks=[]")

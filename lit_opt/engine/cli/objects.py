@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -64,13 +65,14 @@ class Objects(LightningCLI):
             raise UserError(refused_object(str(error))) from error
         self.model, self.datamodule = built.model, built.get("data")
         self.trainer_arguments = built.trainer
-        data_of(self.datamodule).will_test = bool(self.config.get("test"))
+        if self.datamodule is not None:
+            self.datamodule.will_test = bool(self.config.get("test"))
         for part, group in ((self.model, "model"), (self.datamodule, "data")):
             given = self.config.get(group)
             if part is not None and given and not part.hparams:  # its class doesn't save them
                 part.save_hyperparameters(given.as_dict())
 
-    @property
+    @cached_property
     def scored(self) -> tuple[bool, bool]:
         """Whether a fit is validated, and whether there is a test for its end."""
         validates = _has_loop(self, "validation_step", "val_dataloader")

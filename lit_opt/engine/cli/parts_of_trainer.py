@@ -161,9 +161,6 @@ def trainer_of(
 
 def _trainer_from(arguments: dict[str, Any]) -> Trainer:
     """Raises `UserError` for whatever the Trainer's constructor refuses: it is given options."""
-    for key in ("accumulate_grad_batches", "check_val_every_n_epoch"):  # it would divide by them
-        if arguments[key] is not None and arguments[key] < 1:
-            raise UserError(f"--{key} is {arguments[key]}; expected at least 1")
     try:
         return Trainer(**arguments)
     except (ValueError, TypeError, ImportError) as error:

@@ -150,8 +150,7 @@ class LazyLoader(DataLoader[XY]):
         """Counts the batch and, in training, seeds torch for its step."""
         if self._seeders:
             place = (self.sampler.seed, self.sampler.epoch, self.batch, self.sampler.rank)
-            for seed in self._seeders:
-                seed(crc32(repr(place).encode()))
+            seed_for(self._seeders, place)
         self.batch += 1
         return batch
 
@@ -204,6 +203,13 @@ def device_seeders() -> list[Callable[[int], Any]]:
     if torch.backends.mps.is_available():
         seeders.append(torch.mps.manual_seed)
     return seeders
+
+
+def seed_for(seeders: list[Callable[[int], Any]], place: tuple[Any, ...]) -> None:
+    """Seeds with a number that depends on all of `place`, such as (seed, epoch, batch, rank)."""
+    seed = crc32(repr(place).encode())
+    for seeder in seeders:
+        seeder(seed)
 
 
 def whole_batch(batch: Any) -> Any:

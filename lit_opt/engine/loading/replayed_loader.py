@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
 
 from lit_opt.engine.errors import UserError
-from lit_opt.engine.loading.loader import device_seeders
+from lit_opt.engine.loading.loader import device_seeders, seed_for
 
 
 class ReplayedLoader:
@@ -66,11 +66,11 @@ class ReplayedLoader:
         self._begin_pass()
         seeders = all_seeders()
         place = (*self.place, self.epoch, self.passes)
-        _seed(seeders, place)
+        seed_for(seeders, place)
         batches = iter(self.loader)
         for number in count(self.batch):
             if not self.replays:
-                _seed(seeders, ("fetch", *place, number))
+                seed_for(seeders, ("fetch", *place, number))
             if self._ahead:
                 self.batch = number
                 self._state = self._source.state_dict() if self._source else None
@@ -78,7 +78,7 @@ class ReplayedLoader:
                 batch = next(batches)
             except StopIteration:
                 return
-            _seed(seeders, (*place, number))
+            seed_for(seeders, (*place, number))
             self.batch += not self._ahead
             yield batch
 
@@ -156,12 +156,6 @@ def all_seeders() -> list[Callable[[int], Any]]:
     return [*device_seeders(), random.seed, np.random.seed]
 
 
-def _seed(seeders: list[Callable[[int], Any]], place: tuple[Any, ...]) -> None:
-    seed = crc32(repr(place).encode())
-    for seeder in seeders:
-        seeder(seed)
-
-
 def _replay_order(loader: DataLoader[Any], seed: int) -> Order:
     """Puts a replayed order and a seeded data set into a loader that has no workers yet.
 
@@ -179,31 +173,33 @@ class Order:
     """The batches of an epoch, as lists of indices, in an order that depends on seed and epoch."""
 
     def __init__(self, sampler: Any, loader: DataLoader[Any], seed: int) -> None:
-        self.sampler, self.seed, self.skipped = sampler, seed, 0
+        self.inner, self.seed, self.skipped = sampler, seed, 0
         self.generators = {id(g): g for g in _generators(sampler, loader)}
         self.now = torch.zeros(2, dtype=torch.int64)  # epoch and pass
         self.now.share_memory_()  # type: ignore[no-untyped-call]  # workers read it
+
+    def __getattr__(self, name: str) -> Any:
+        """The sampler's own, such as the `sampler` within it, which Lightning tells the epoch."""
+        if name == "inner":
+            raise AttributeError(name)
+        return getattr(self.inner, name)
 
     def begin(self, epoch: int, passes: int, skipped: int) -> None:
         self.now[0], self.now[1], self.skipped = epoch, passes, skipped
 
     def __len__(self) -> int:
-        return len(self.sampler)
+        return len(self.inner)
 
     def __iter__(self) -> Iterator[Any]:
         seed = crc32(repr((self.seed, *self.now.tolist())).encode())
         for generator in self.generators.values():
             generator.manual_seed(seed)
-        plain = type(self.sampler) is BatchSampler
-        if plain and isinstance(self.sampler.sampler, SequentialSampler):
-            return islice(self.sampler, self.skipped, None)  # a range, which needs no memory
+        plain = type(self.inner) is BatchSampler
+        if plain and isinstance(self.inner.sampler, SequentialSampler):
+            return islice(self.inner, self.skipped, None)  # a range, which needs no memory
         with _own_random_numbers(seed):
-            batches = list(islice(self.sampler, len(self.sampler)))  # some samplers never end
+            batches = list(islice(self.inner, len(self.inner)))  # some samplers never end
         return iter(batches[self.skipped :])
-
-    @property
-    def batch_size(self) -> Any:
-        return getattr(self.sampler, "batch_size", None)
 
 
 def _generators(sampler: Any, loader: DataLoader[Any]) -> Iterator[torch.Generator]:
@@ -219,7 +215,7 @@ def _own_random_numbers(seed: int) -> Iterator[None]:
     """Within, the global random numbers begin at `seed`; after it they are as before."""
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
-        _seed([torch.default_generator.manual_seed, random.seed, np.random.seed], (seed,))
+        seed_for([torch.default_generator.manual_seed, random.seed, np.random.seed], (seed,))
         yield
     random.setstate(python)
     np.random.set_state(numpy)
@@ -252,4 +248,4 @@ class SeededDataset(Dataset[Any]):
         return many(indices) if many else [self.dataset[index] for index in indices]
 
     def _seed(self, indices: Any) -> None:
-        _seed(all_seeders(), (self.seed, *self.now.tolist(), indices))
+        seed_for(all_seeders(), (self.seed, *self.now.tolist(), indices))
