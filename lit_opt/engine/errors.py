@@ -1,5 +1,7 @@
 """Errors that are told in one to four lines."""
 
+import sys
+
 
 class UserError(Exception):
     """One to four lines: what was seen, what was expected, which key to change.
@@ -18,3 +20,11 @@ class Stopped(Exception):  # noqa: N818 - not an error
     def __init__(self, text: str, code: int = 0) -> None:
         super().__init__(text)
         self.code = code
+
+
+def warn(text: str) -> None:
+    """Prints `warning: text` on stderr, on the first of several processes."""
+    from lightning.pytorch.utilities import rank_zero_only  # heavy; this file is read before it
+
+    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+        print(f"warning: {text}", file=sys.stderr)

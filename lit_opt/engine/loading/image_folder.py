@@ -14,10 +14,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import torch
-from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.errors import UserError, warn
 from lit_opt.engine.loading import image_pixels
 from lit_opt.engine.loading.cache import Found, Row, Rows, cached, in_memory
 from lit_opt.engine.loading.class_folders import (
@@ -181,13 +180,11 @@ def _colour(name: str) -> tuple[int, ...]:
 def _tell_left_out(why: str, names: list[str]) -> None:
     if names:
         files = "1 file" if len(names) == 1 else f"{len(names):,} files"
-        _print_warning(f"{files} left out ({why}): {first_of(names)}")
+        _warn_once(f"{files} left out ({why}): {first_of(names)}")
 
 
-@rank_zero_only
-@functools.cache  # once, though a split may be read again
-def _print_warning(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr)
+# Once, though a split may be read again.
+_warn_once = functools.cache(warn)
 
 
 def _check_size(path0: Path, image0: Row, path: Path, image: Row) -> None:

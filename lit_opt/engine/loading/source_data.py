@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -12,10 +11,9 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.errors import UserError, warn
 from lit_opt.engine.loading.balance import weighted_loss
 from lit_opt.engine.loading.checks import check_cut, check_source_fits, check_split
 from lit_opt.engine.loading.facts import (
@@ -344,7 +342,7 @@ class SourceData(LightningDataModule):
                 if again
                 else ("; validated samples may be among those that it was trained on")
             )
-            _tell(f"the data is not that of the checkpoint: it had {told}{rest}")
+            warn(f"the data is not that of the checkpoint: it had {told}{rest}")
         return again or cut
 
     def _pool(self, split: str, data: Batches) -> Pool:
@@ -432,8 +430,3 @@ class SourceData(LightningDataModule):
             self.splits = {}
             function = self.trainer.state.fn if self.trainer else None
             self.setup(function.value if function else "fit")
-
-
-@rank_zero_only
-def _tell(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr)

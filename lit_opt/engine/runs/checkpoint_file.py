@@ -2,7 +2,6 @@
 
 import math
 import re
-import sys
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,9 +12,8 @@ import torch
 from lightning.fabric.plugins import CheckpointIO, TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import Strategy
-from lightning.pytorch.utilities import rank_zero_only
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.errors import UserError, warn
 from lit_opt.engine.runs.atomic_file import atomic_write, reason
 from lit_opt.engine.runs.plain_values import plain
 
@@ -112,11 +110,6 @@ def newest_valid(folder: Path) -> Path | None:
         raise UserError(f"no checkpoint to continue from\n{told}\n'{previous}': {wrong}")
     warn(f"{told}; continuing from {PREVIOUS}")
     return previous
-
-
-@rank_zero_only
-def warn(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr)
 
 
 # ---- which checkpoints a run keeps: the best by the monitored metric and the last

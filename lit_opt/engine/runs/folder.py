@@ -17,9 +17,9 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.errors import UserError, warn
 from lit_opt.engine.runs.atomic_file import reason, write_text
-from lit_opt.engine.runs.checkpoint_file import LAST, PREVIOUS, warn
+from lit_opt.engine.runs.checkpoint_file import LAST, PREVIOUS
 
 CHOSEN = "LIT_OPT_RUN"  # the folder, handed down to the processes that Lightning starts
 LOCK = ".lock"

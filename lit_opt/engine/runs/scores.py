@@ -13,9 +13,8 @@ from typing import Any
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from lit_opt.engine.errors import RunError
+from lit_opt.engine.errors import RunError, warn
 from lit_opt.engine.runs.atomic_file import write_text
-from lit_opt.engine.runs.checkpoint_file import warn
 
 
 class CSVCurves(Logger):

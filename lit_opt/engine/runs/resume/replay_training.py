@@ -8,9 +8,9 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
+from lit_opt.engine.errors import warn
 from lit_opt.engine.loading.loader import LazyLoader
 from lit_opt.engine.loading.replayed_loader import ReplayedLoader
-from lit_opt.engine.runs.checkpoint_file import warn
 
 
 class ReplayTraining(Callback):
