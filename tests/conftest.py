@@ -102,7 +102,7 @@ def parse(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     class ParsedError(Exception):
         pass
 
-    def stop(line: CommandLine, config: Namespace) -> None:
+    def stop(line: CommandLine, config: Namespace, implied: Any) -> None:
         raise ParsedError(config.as_dict())
 
     def parse(*words: str) -> dict[str, Any]:

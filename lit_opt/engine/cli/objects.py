@@ -33,6 +33,7 @@ class Objects(LightningCLI):
     Args:
         line: Whose parser and classes are used.
         config: What it parsed.
+        implied: Options of the model that the data implies.
 
     Raises:
         UserError: for a value that a net, a loss or a callback refuses.
@@ -41,8 +42,8 @@ class Objects(LightningCLI):
     model: Any  # yours, with all that its class has
     datamodule: Any
 
-    def __init__(self, line: CommandLine, config: Namespace) -> None:
-        self.line, self.given = line, config
+    def __init__(self, line: CommandLine, config: Namespace, implied: Mapping[str, Any]) -> None:
+        self.line, self.given, self.implied = line, config, implied
         super().__init__(
             line.model_class,
             line.data_class,
@@ -58,9 +59,9 @@ class Objects(LightningCLI):
         self.config = self.given
 
     def instantiate_classes(self) -> None:
-        implied = self.line.layers[0].get("model", {}).get("net", {}) if self.line.layers else {}
         try:
-            built = self.parser.instantiate_classes(_with_built_net(self.config, implied))
+            config = _with_built_net(self.config, self.implied.get("net", {}))
+            built = self.parser.instantiate_classes(config)
         except (ValueError, TypeError) as error:
             raise UserError(refused_object(str(error))) from error
         self.model, self.datamodule = built.model, built.get("data")

@@ -66,7 +66,8 @@ def own_callbacks(
     return callbacks
 
 
-def _saving_inside(config: Namespace, folder: Path | None) -> list[Callback]:
+def saving_inside(config: Namespace, folder: Path | None) -> list[Callback]:
+    """What `--save_every` asks for."""
     every = config.get("save_every")
     return [SaveEvery(every, folder / "checkpoints" / LAST)] if folder and every else []
 
@@ -121,28 +122,19 @@ def trainer_of(
     groups = getattr(built.datamodule, "hparams", {}).get("steps_per_execution", 1) > 1
     first: list[Callback] = [StepsPerExecution()] if groups else []
     plugins = plugins_of(given.plugins, given.strategy)
-    users = given.callbacks or []
     if line.command != "fit":  # where Lightning would add one that writes checkpoints
-        users = [callback for callback in users if not isinstance(callback, Checkpoint)]
         given.enable_checkpointing = False
     elif not given.barebones:
         first.insert(0, ChangedHyperparameters())
-    if line.command == "fit" and checkpoint:  # they are in the checkpoint's hyperparameters
-        users = [callback for callback in users if not isinstance(callback, FINDERS)]
     resumes = line.command == "fit" and config.resume
     resumed_step: int | None = checkpoint.get("global_step") if resumes else None
-    for callback in users:
-        if isinstance(callback, ModelCheckpoint) and folder and not callback.dirpath:
-            callback.dirpath = str((folder / "checkpoints").absolute())
     arguments = {
         **given,
         "callbacks": [
             *first,
-            *users,
+            *_users_callbacks(line.command, given, folder, starts_from=checkpoint),
             *own_callbacks(line.command, given, folder, config.ema),
-            *callbacks[:-1],
-            *_saving_inside(config, folder),
-            callbacks[-1],
+            *callbacks,
         ],
         "logger": own_loggers(line.command, given, folder, resumed_step),
         "plugins": plugins,
@@ -157,6 +149,21 @@ def trainer_of(
     hide_idle_hooks(trainer, built.model)
     resume_steps_like_epochs(trainer)
     return trainer
+
+
+def _users_callbacks(
+    command: str, given: Namespace, folder: Path | None, starts_from: Mapping[str, Any]
+) -> list[Callback]:
+    """The user's that have something to do; a ModelCheckpoint writes into the run's folder."""
+    users = given.callbacks or []
+    if command != "fit":
+        users = [callback for callback in users if not isinstance(callback, Checkpoint)]
+    elif starts_from:  # what they find is in the checkpoint's hyperparameters
+        users = [callback for callback in users if not isinstance(callback, FINDERS)]
+    for callback in users:
+        if isinstance(callback, ModelCheckpoint) and folder and not callback.dirpath:
+            callback.dirpath = str((folder / "checkpoints").absolute())
+    return users
 
 
 def _trainer_from(arguments: dict[str, Any]) -> Trainer:

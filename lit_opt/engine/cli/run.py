@@ -24,7 +24,7 @@ from lit_opt.engine.cli.config_layers import (
 )
 from lit_opt.engine.cli.messages import full_memory, lost_process
 from lit_opt.engine.cli.objects import Objects, build_data, check_objects
-from lit_opt.engine.cli.parts_of_trainer import checkpoints_of, trainer_of
+from lit_opt.engine.cli.parts_of_trainer import checkpoints_of, saving_inside, trainer_of
 from lit_opt.engine.cli.program import Program
 from lit_opt.engine.errors import RunError, Stopped, UserError
 from lit_opt.engine.interface import data_of, model_of
@@ -78,15 +78,17 @@ def run(program: Program, words: list[str]) -> Run:
             _leave_if_finished(folder, config)
 
         # From the configuration to objects.
-        built = Objects(line, with_metrics(config, line.options, peeked))
+        built = Objects(line, with_metrics(config, line.options, peeked), implied)
         data_of(built.datamodule).share(peeked)
         check_objects(built, config, checkpoint)
         stage, stop = StageAtException(), StopOnSignal()
         kept = checkpoints_of(line, built, config, folder, stop)
-        trainer = trainer_of(line, built, config, folder, [stage, *kept, stop], checkpoint)
+        last = [stage, *kept, *saving_inside(config, folder), stop]
+        trainer = trainer_of(line, built, config, folder, last, checkpoint)
         checkpoint.clear()  # its file can be replaced now
         this = Run(folder, trainer, built.model, built.datamodule, kept, *built.scored)
         held.enter_context(_told_in_our_words(this, stage))
+
         # What the command does with them.
         if line.command == "fit":
             with _recorded(line, this, config, implied):
