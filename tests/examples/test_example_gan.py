@@ -65,20 +65,11 @@ def test_the_gan_is_a_plain_loop_bit_for_bit(run):
 def test_killed_and_resumed_it_ends_as_the_uninterrupted_run(run, config, step):
     """A step of the GAN counts as two."""
     run(config, *SHORT, "--name=whole")
-    kill = f'[{{"class_path": "{__name__}.Kill", "init_args": {{"step": {step}}}}}]'
+    kill = f'[{{"class_path": "recorder.Kill", "init_args": {{"dies_at": {step}}}}}]'
     with pytest.raises(SystemExit):
         run(config, *SHORT, "--name=cut", f"--callbacks={kill}")
     run(config, *SHORT, "--name=cut", "--resume", "--callbacks=[]")
     assert all(torch.equal(weights("cut")[key], value) for key, value in weights("whole").items())
-
-
-class Kill(pl.Callback):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_train_batch_end(self, trainer, *args):
-        if trainer.global_step == self.step:
-            raise KeyError("killed")
 
 
 @pytest.mark.slow

@@ -1,11 +1,9 @@
 """The endless stream: killed and resumed to the bit; a stream that can't say where it is."""
 
-import json
-
-import lightning.pytorch as pl
 import pytest
 import torch
 from conftest import ROOT
+from recorder import weights
 
 from examples.stream.stream import Questions
 
@@ -13,23 +11,10 @@ CONFIG = f"--config={ROOT}/examples/stream/config.yaml"
 SHORT = [CONFIG, "--max_steps=20", "--save_every=4", "--val_check_interval=10", "--batch_size=8"]
 
 
-class Kill(pl.Callback):
-    """Ends a run as a kill does: nothing is saved any more."""
-
-    def on_train_batch_end(self, trainer, *args):
-        if trainer.global_step == 11:
-            raise KeyError("killed")
-
-
-def weights(run: str) -> str:
-    checkpoint = torch.load(f"runs/{run}/checkpoints/last.ckpt", weights_only=True)
-    return str([(name, w.tolist()) for name, w in checkpoint["state_dict"].items()])
-
-
 def killed_and_resumed(run) -> None:
     run(*SHORT, "--name=whole")
     with pytest.raises(SystemExit):
-        run(*SHORT, "--name=cut", f"--callbacks={json.dumps([{'class_path': f'{__name__}.Kill'}])}")
+        run(*SHORT, "--name=cut", "--callbacks+=recorder.Kill", "--callbacks.dies_at=11")
     step = torch.load("runs/cut/checkpoints/last.ckpt", weights_only=True)["global_step"]
     assert step in (8, 10)  # of save_every or of the validation
     assert run(*SHORT, "--name=cut", "--resume", "--callbacks=[]").trainer.global_step == 20

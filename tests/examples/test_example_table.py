@@ -3,30 +3,16 @@
 import csv
 from pathlib import Path
 
-import lightning.pytorch as pl
 import numpy as np
 import pytest
-import torch
 from conftest import ROOT
+from recorder import weights
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import OrdinalEncoder
 
 CONFIG = f"--config={ROOT}/examples/table/config.yaml"
 SMALL = [CONFIG, "--dataset.rows=400", "--batch_size=64", "--epochs=2", "--balanced=true"]
-
-
-class Kill(pl.Callback):
-    """Ends a run as a kill does: nothing is saved any more."""
-
-    def on_train_batch_end(self, trainer, *args):
-        if trainer.global_step == 8:
-            raise KeyError("killed")
-
-
-def weights(run: str) -> str:
-    checkpoint = torch.load(f"runs/{run}/checkpoints/last.ckpt", weights_only=True)
-    return str([(name, w.tolist()) for name, w in checkpoint["state_dict"].items()])
 
 
 def test_its_auroc_is_scikit_learns_of_its_predictions(run):
@@ -44,7 +30,7 @@ def test_killed_and_resumed_it_ends_as_the_uninterrupted_run(run):
     words = [*SMALL, "--save_every=3", "--no_test"]
     run(*words, "--name=whole")
     with pytest.raises(SystemExit):
-        run(*words, "--name=cut", f"--callbacks+={__name__}.Kill")
+        run(*words, "--name=cut", "--callbacks+=recorder.Kill", "--callbacks.dies_at=8")
     run(*words, "--name=cut", "--resume", "--callbacks=[]")
     assert weights("whole") == weights("cut")
 
