@@ -12,6 +12,7 @@ from lit_opt.engine.cli.options import check_spelling
 from lit_opt.engine.cli.overview import OVERVIEW
 from lit_opt.engine.cli.program import Program
 from lit_opt.engine.cli.streams import unfailing_streams
+from lit_opt.engine.cli.verbs import verb_named
 
 if TYPE_CHECKING:
     from lit_opt.engine.cli.run import Run
@@ -38,18 +39,23 @@ def main(
 
 
 def _main(program: Program, words: list[str]) -> "Run | None":
-    words, topic = split_help(words)
-    if topic == "":
-        print(OVERVIEW)
-        return None
-    if "--version" in words:
-        print(f"lit-opt {__version__}, lightning {version('lightning')}, torch {version('torch')}")
-        return None
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
     try:
-        return _run(program, [word for word in words if word != "--debug"], topic)
+        if words and (verb := verb_named(words[0])):
+            verb(words[1:])
+            return None
+        words, topic = split_help(words)
+        if topic == "":
+            print(OVERVIEW)
+        elif "--version" in words:
+            versions = f"lightning {version('lightning')}, torch {version('torch')}"
+            print(f"lit-opt {__version__}, {versions}")
+        else:
+            return _run(program, words, topic)
     except BaseException as error:
-        leave(error, debug="--debug" in words)
-        return None
+        leave(error, debug)
+    return None
 
 
 def split_help(words: list[str]) -> tuple[list[str], str | None]:
