@@ -4,6 +4,7 @@ import csv
 import gc
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import chdir, redirect_stdout
@@ -28,6 +29,11 @@ ROOT = Path(__file__).parent.parent
 MADE: dict[tuple[str, ...], Path] = {}  # where the runs of `trained` are, by their words
 options._constructor_takes = cache(options._constructor_takes)  # parses Lightning's sources
 gc.freeze()  # the garbage collector passes over what has been imported
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Ids without an object's address, so that all of several processes collect the same tests."""
+    return None if isinstance(val, str | bytes) else re.sub(r" at 0x\w+", "", repr(val))[:60]
 
 
 def main(words: list[str], **changed: Any) -> Run | None:

@@ -92,7 +92,7 @@ def whole_of_two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moments", [["step 37"], FIVE, ["end"], ["fit end"], ["test"]], ids=str)
+@pytest.mark.parametrize("moments", [["step 37"], FIVE, ["end"], ["fit end"], ["test"]])
 def test_killed(whole, moments):
     for moment in moments:
         assert Run(*COMMAND, HOLD=moment).held().send(KILL).end()[0] == -KILL
@@ -107,7 +107,7 @@ OUTSIDE = [(n, moment) for n in (TERM, INT) for moment in ("sanity 0", "validate
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "moment", "workers"), IN_TRAINING, ids=str)
+@pytest.mark.parametrize(("number", "moment", "workers"), IN_TRAINING)
 def test_a_signal_saves(whole, number, moment, workers):
     run = Run(*COMMAND, f"--num_workers={workers}", HOLD=moment).held()
     told = (f"{number.name} at step", "runs/x/checkpoints/last.ckpt")
@@ -117,7 +117,7 @@ def test_a_signal_saves(whole, number, moment, workers):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "moment"), [(TERM, "start"), *OUTSIDE], ids=str)
+@pytest.mark.parametrize(("number", "moment"), [(TERM, "start"), *OUTSIDE])
 def test_a_signal_outside_of_the_training_ends_at_once(whole, number, moment):
     stopped = Run(*COMMAND, HOLD=moment).held().send(number).go().end()
     assert_told(stopped, 128 + number, number.name, lines=1)

@@ -51,7 +51,6 @@ def test_plateau_watches_the_monitor_the_right_way_round(monitor, mode):
         (["--steps_per_execution=5", "--check_val_every_n_epoch=2"], Plan(42, 2, 2)),
         (["--steps_per_execution=5", "--max_steps=30"], Plan(30, 2)),
     ],
-    ids=str,
 )
 def test_the_plan_counts_optimizer_steps(run, words, plan):
     done = run("--epochs=2", "--net.hidden=[8]", "--no_test", *words)

@@ -100,7 +100,7 @@ def test_the_steps_of_the_module(gpu, case):
 ON = {"flip": True, "crop_padding": 2, "erasing": 0.5}
 
 
-@pytest.mark.parametrize("options", [{}, ON, {"mixup": 1.0}, {"cutmix": 1.0}], ids=str)
+@pytest.mark.parametrize("options", [{}, ON, {"mixup": 1.0}, {"cutmix": 1.0}])
 def test_what_happens_to_a_batch(gpu, monkeypatch, options):
     """MixUp and CutMix draw one number for the whole batch, on the host; those are given here."""
     drawn = {"lam": 0.3, "box": (1, 2, 5, 6), "lam_adjusted": 0.7}

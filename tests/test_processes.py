@@ -29,7 +29,7 @@ def command(*words: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [[], TWO, ["--ema=0.9", *TWO]], ids=str)
+@pytest.mark.parametrize("words", [[], TWO, ["--ema=0.9", *TWO]])
 def test_one_or_two_processes_train_in_one_run_folder_and_score_exactly_what_one_does(words):
     """And print its lines and nothing else."""
     printed = command("--epochs=2", "--name=a", *words)

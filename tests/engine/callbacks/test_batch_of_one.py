@@ -40,7 +40,6 @@ def test_it_is_told_before_the_training(fails, capsys):
         ([*NORM, "--drop_last=true", "--steps_per_execution=2"], 3),
         ([*NORM, "--drop_last=true", "--scheduler=OneCycleLR"], 3),
     ],
-    ids=str,
 )
 def test_what_can_be_trained_is(run, words, steps):
     trainer = run(*WORDS, *words).trainer

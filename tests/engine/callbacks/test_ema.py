@@ -96,7 +96,6 @@ class ByHand(pl.Callback):
 @pytest.mark.parametrize(
     "options",
     [{}, {"accumulate_grad_batches": 3}, {"precision": "bf16-mixed"}, {"val_check_interval": 4}],
-    ids=str,
 )
 def test_the_average_is_the_formulas_and_training_does_not_notice(fit, options):
     hand, ema = ByHand(), EMA(DECAY)

@@ -148,7 +148,6 @@ def test_barebones_goes_without(run):
         ({"name": "SGD", "momentum": 0.9, "fused": False}, 1),
         ("Muon", 1),
     ],
-    ids=str,
 )
 def test_the_bad_step_is_named_and_not_made(fit, stopped, optimizer, accumulate, per_step):
     """The bad batch, the 14th, is in the middle of an accumulation."""

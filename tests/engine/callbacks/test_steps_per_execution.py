@@ -79,7 +79,6 @@ def assert_same(a, b, first=0):
 @pytest.mark.parametrize(
     "options",
     [{}, {"precision": "bf16-mixed"}, {"precision": "bf16-true"}, EPOCH, {"max_steps": 37}],
-    ids=str,
 )
 def test_every_step_is_that_of_the_ordinary_way(fit, k, options):
     one = ORDINARY[str(options)] = ORDINARY.get(str(options)) or fit(1, **options)
@@ -171,7 +170,6 @@ def having(hook, cls=LitModule):
         ({"cls": having("on_train_batch_start")}, "the module's on_train_batch_start"),
         ({"cls": having("on_before_zero_grad")}, "the module's on_before_zero_grad"),
     ],
-    ids=str,
 )
 def test_what_needs_lightning_between_the_steps_is_refused(fit, options, named):
     with pytest.raises(UserError, match=f"can't go with .*{named}.*; set it to 1"):

@@ -60,7 +60,7 @@ SITUATIONS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("way", "variables"), SITUATIONS, ids=str)
+@pytest.mark.parametrize(("way", "variables"), SITUATIONS)
 def test_a_run_saves_the_same_and_exits_with_0(run, way, variables):
     expected = run(*WORDS, "--name=heard").folder
     command = f"set -o pipefail; {sys.executable} {TRAIN} {' '.join(WORDS)} --name=a {way}"

@@ -62,7 +62,7 @@ def test_bad_numbers(key, value, expected):
         ImageData(**{key: value})
 
 
-@pytest.mark.parametrize("option", [{"flip": True}, {"crop_padding": 1}, {"mixup": 0.2}], ids=str)
+@pytest.mark.parametrize("option", [{"flip": True}, {"crop_padding": 1}, {"mixup": 0.2}])
 def test_augmentation_needs_images(option):
     source = Memory(train=(torch.randn(20, 2), torch.arange(20) % 2))
     with pytest.raises(UserError, match=r"has no images, .*\(2,\);\nflip, crop_padding,"):

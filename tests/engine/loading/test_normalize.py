@@ -4,8 +4,8 @@ import torch
 from lit_opt.engine.loading.normalize import Normalize, mean_std
 
 
-@pytest.mark.parametrize("shape", [(3,), (3, 5), (3, 2, 2), (3, 2, 2, 2)], ids=str)
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("shape", [(3,), (3, 5), (3, 2, 2), (3, 2, 2, 2)])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
 def test_equals_torch(shape, dtype, monkeypatch):
     """Tables, signals, images and videos, read in many parts; channels are axis 1."""
     monkeypatch.setattr("lit_opt.engine.loading.normalize._CHUNK", 1000)

@@ -90,7 +90,7 @@ SCHEDULES = [
 
 
 @pytest.mark.parametrize("optimizer", ["AdamW", "SGD"])
-@pytest.mark.parametrize(("spec", "warmup", "hand"), SCHEDULES, ids=lambda v: str(v)[:40])
+@pytest.mark.parametrize(("spec", "warmup", "hand"), SCHEDULES)
 def test_options_equal_groups_by_hand_under_every_schedule(optimizer, spec, warmup, hand):
     arguments = {"weight_decay": 0.3} | ({"momentum": 0.9} if optimizer == "SGD" else {})
     ours, theirs = Net(), Net()

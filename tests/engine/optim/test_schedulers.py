@@ -186,7 +186,7 @@ ALL = [spec for spec, _ in (PER_STEP | RISING | PER_EPOCH).values()]
 
 @pytest.mark.parametrize("warmup", [0.0, 0.25])
 @pytest.mark.parametrize("change", [5, 10, 21])
-@pytest.mark.parametrize("spec", ALL, ids=str)
+@pytest.mark.parametrize("spec", ALL)
 def test_a_changed_lr_scales_the_rest_of_the_curve(spec: Any, change: int, warmup: float) -> None:
     plain = curve(spec, warmup)
     opt, entries = setup(spec, warmup)
@@ -197,7 +197,7 @@ def test_a_changed_lr_scales_the_rest_of_the_curve(spec: Any, change: int, warmu
 
 
 @pytest.mark.parametrize("warmup", [0.0, 0.25])
-@pytest.mark.parametrize("spec", ALL, ids=str)
+@pytest.mark.parametrize("spec", ALL)
 def test_schedulers_continue_from_a_file(spec: Any, warmup: float) -> None:
     opt, entries = setup(spec, warmup)
     simulate(opt, entries, stop=21)

@@ -90,7 +90,6 @@ def test_labels_as_indices_one_hot_and_soft_agree(name: str) -> None:
         (my_cross_entropy, Y, my_cross_entropy(LOGITS, Y)),
         (lambda outputs, labels: labels, SOFT, SOFT),
     ],
-    ids=str,
 )
 def test_it_equals_the_written_out_formula(loss, y: Tensor, formula: Tensor) -> None:
     torch.testing.assert_close(OnLogits(loss)(LOGITS, y), formula)

@@ -57,7 +57,6 @@ def assert_same_weights(a: LitModule, b: LitModule) -> None:
 @pytest.mark.parametrize(
     "options",
     [{}, {"precision": "bf16-mixed"}, {"accumulate_grad_batches": 3}, {"profiler": NoProfiler()}],
-    ids=str,
 )
 def test_every_weight_is_that_of_the_ordinary_step(fit, optimizer, options):
     short = fit(LitModule, optimizer, **options)
@@ -74,7 +73,6 @@ def test_every_weight_is_that_of_the_ordinary_step(fit, optimizer, options):
         (LitModule, "SGD", {"callbacks": [Watching()]}, False),
         (Clips, "SGD", {}, True),
     ],
-    ids=str,
 )
 def test_it_steps_aside(fit, cls, optimizer, options, changes):
     model = fit(cls, optimizer, **options)

@@ -73,7 +73,6 @@ def test_nothing_changed_nothing_said_and_the_result_is_the_uninterrupted_one(ru
 @pytest.mark.parametrize(
     ("before", "after"),
     [*zip(SCHEDULES, SCHEDULES, strict=True), *(({"scheduler": "OneCycleLR"}, c) for c in CHANGED)],
-    ids=str,
 )
 def test_a_schedule_that_is_longer_or_another_counts_as_if_it_had_from_the_start(
     rates, capsys, before, after

@@ -26,7 +26,6 @@ STOP = ["--callbacks+=EarlyStopping", "--callbacks.monitor=val/loss"]
         ([*STOP], None),
         ([], None),
     ],
-    ids=str,
 )  # fmt: skip
 def test_what_ended_a_run_early_is_said_at_its_end(run, capsys, words, why):
     run(*FEW, *words, "--epochs=5" if why else "--epochs=2")
@@ -35,9 +34,7 @@ def test_what_ended_a_run_early_is_said_at_its_end(run, capsys, words, why):
     assert not why or why in told[0]
 
 
-@pytest.mark.parametrize(
-    "words", [["--scheduler=OneCycleLR"], ["--lr_factors={net: 0.5}"]], ids=str
-)
+@pytest.mark.parametrize("words", [["--scheduler=OneCycleLR"], ["--lr_factors={net: 0.5}"]])
 def test_a_run_with_a_finder_is_one_with_what_it_found(run, words):
     """Rows of metrics.csv and weights, bit for bit."""
     words = [*FEW, "--epochs=6", *words]

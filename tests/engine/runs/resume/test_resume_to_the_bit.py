@@ -108,7 +108,7 @@ ALL += [(*situation, True) for situation in IN_VALIDATION]
 ALL += [pytest.param(*situation, False, marks=pytest.mark.slow) for situation in MORE]
 
 
-@pytest.mark.parametrize(("words", "step", "in_validation"), ALL, ids=str)
+@pytest.mark.parametrize(("words", "step", "in_validation"), ALL)
 def test_a_stopped_run_ends_like_the_uninterrupted_one(words, step, in_validation):
     expected = uninterrupted(words)
     At.step, At.in_validation = step, in_validation
