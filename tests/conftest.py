@@ -16,6 +16,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from digits_program import program
 from jsonargparse import Namespace
 
 from lit_opt.engine import allowed_imports as imports
@@ -23,7 +24,6 @@ from lit_opt.engine.cli import options
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.main import main as train_main
 from lit_opt.engine.cli.run import Run
-from train import program
 
 ROOT = Path(__file__).parent.parent
 MADE: dict[tuple[str, ...], Path] = {}  # where the runs of `trained` are, by their words
@@ -39,6 +39,11 @@ def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str)
 def main(words: list[str], **changed: Any) -> Run | None:
     """What `train.py` does with `words`; `changed` are fields of its `Program`."""
     return train_main(replace(program, **changed), args=words)
+
+
+def but_the_first_slow(rows: list[list[str]], count: int) -> list[Any]:
+    """Rows of a parametrized test; but for the first ones they take too long for every day."""
+    return [*rows[:count], *(pytest.param(row, marks=pytest.mark.slow) for row in rows[count:])]
 
 
 @pytest.fixture(autouse=True)

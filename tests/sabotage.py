@@ -19,7 +19,7 @@ import lightning.pytorch as pl
 import torch
 
 ROOT = Path(__file__).parent.parent
-TRAIN = ROOT / "train.py"
+TRAIN = ROOT / "tests/digits_program.py"
 HELD, GO = "held", "go"
 NUMBERS = count(1)
 VARIABLES = {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}

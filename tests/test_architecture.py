@@ -7,10 +7,15 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from lit_opt.engine.allowed_imports import OWN, TEMPLATE
+
 PACKAGE = ROOT / "lit_opt"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ENGINE = "lit_opt.engine"
-YOURS = [f"lit_opt.{name}" for name in ("module", "datamodule", "models", "losses", "sources")]
+YOURS = ["module", "datamodule", "models", "losses", "sources"]
+YOURS = [f"lit_opt.{name}" for name in YOURS]
+# What is yours in a project made from lit-opt is yours to lay out.
+CHECKED = [p for p in FILES if p.is_relative_to(PACKAGE / "engine") or OWN == TEMPLATE]
 # The rooms of the engine from the ground up; a room imports those before it.
 ROOMS = ["errors", "verb_parser", "interface", "targets", "lightning_private", "allowed_imports"]
 ROOMS += ["optim", "tasks", "loading", "callbacks", "runs", "reports", "project", "cli"]
@@ -67,30 +72,13 @@ def test_a_room_of_the_engine_imports_those_below_and_nothing_of_yours(module):
     assert not starting(reached(module), *(f"{ENGINE}.{name}" for name in above))
 
 
-def test_no_module_reaches_itself_nor_nets_and_losses_lightning_nor_module_and_data_each_other():
+def test_no_module_reaches_itself():
     assert not [module for module in MODULES if module in reached(module)]
-    for module in ("lit_opt.models", "lit_opt.losses"):
-        assert not starting(reached(module), "lightning", "lit_opt")
-    rooms = {m: {room(name) for name in reached(m) if name in MODULES} for m in MODULES}
-    assert not starting(reached("lit_opt.module"), "lit_opt.datamodule", "lit_opt.sources")
-    assert not starting(reached("lit_opt.datamodule"), "lit_opt.module", "lit_opt.models")
-    assert "loading" not in rooms["lit_opt.module"]
-    assert not {"optim", "tasks"} & rooms["lit_opt.datamodule"]
-    assert not {"callbacks", "runs", "cli"} & (
-        rooms["lit_opt.module"] | rooms["lit_opt.datamodule"]
-    )
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
+@pytest.mark.parametrize("path", CHECKED, ids=name_of)
 def test_heavy_libraries_are_imported_where_they_are_used(path):
     assert not starting(imports(path, top_level=True), *LAZY)
-
-
-def test_what_a_newcomer_lists_is_short():
-    beside = [p.name for p in PACKAGE.iterdir() if p.name not in ("engine", "__pycache__")]
-    assert len(beside) <= 8
-    first = [ROOT / "train.py", *(ROOT / f"{name.replace('.', '/')}.py" for name in YOURS)]
-    assert sum(len(path.read_text().splitlines()) for path in first) <= 500
 
 
 # ---- the seam ----
@@ -116,10 +104,10 @@ def is_private(name: str) -> bool:
     return (name.startswith("_") and not name.startswith("__")) or name in UNDOCUMENTED
 
 
-OWN = own_private_names() - UNDOCUMENTED
+DEFINED_HERE = own_private_names() - UNDOCUMENTED
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p != SEAM], ids=name_of)
+@pytest.mark.parametrize("path", [p for p in CHECKED if p != SEAM], ids=name_of)
 def test_private_names_of_libraries_stay_behind_the_seam(path):
     tree = ast.parse(path.read_text())
     docstrings = {
@@ -136,15 +124,16 @@ def test_private_names_of_libraries_stay_behind_the_seam(path):
         and n.value.isidentifier()
         and n.value not in docstrings
     }
-    foreign = {name.rpartition(".")[2] for name in imports(path) if not name.startswith("lit_opt")}
-    assert not {name for name in found if is_private(name)} - OWN
+    others = [name for name in imports(path) if not starting({name}, "lit_opt")]
+    foreign = {name.rpartition(".")[2] for name in others}
+    assert not {name for name in found if is_private(name)} - DEFINED_HERE
     assert not {name for name in foreign if is_private(name)} - {"_"}
 
 
 def test_one_word_has_one_meaning():
     """No two functions, classes or constants of the package share a name."""
     seen: dict[str, list[str]] = {}
-    for module, path in MODULES.items():
+    for module, path in [(name_of(path), path) for path in CHECKED]:
         for node in ast.parse(path.read_text()).body:
             targets = node.targets if isinstance(node, ast.Assign) else []
             names = [t.id for t in targets if isinstance(t, ast.Name)]

@@ -1,19 +1,16 @@
 """Promise 6: every config parses, runs, and says what it is."""
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from conftest import ROOT
+from conftest import ROOT, but_the_first_slow, main
+from digits_as_files import write
 
 import lit_opt.sources as data
 from lit_opt.sources import Source
-
-sys.path.append(str(ROOT / "benchmarks"))
-from digits_as_files import write
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 SHAPES = {"FashionMNIST": (1, 28, 28), "CIFAR10": (3, 32, 32)}
@@ -64,3 +61,24 @@ def test_image_folder_learns(run, pngs):
     config = f"--config={ROOT}/configs/image_folder.yaml"
     scores = run(config, f"--data_dir={pngs}", "--epochs=2", "--dataset.image_size=8").scores
     assert 0.9 < scores["test/acc"] <= 1
+
+
+NAMES = ["diabetes", *(path.stem for path in CONFIGS)]
+WORDS = [[], *([f"--config={ROOT}/configs/{name}.yaml"] for name in dict.fromkeys(NAMES))]
+
+
+@pytest.mark.parametrize(
+    "words",
+    but_the_first_slow(WORDS, 2),
+    ids=lambda words: Path("".join(words) or "default").stem,
+)
+def test_what_print_config_prints_runs_again(words, parse, capsys):
+    write(Path("data/images"))
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        main([*words, "--lr=0.125", "--print_config"])
+    assert caught.value.code == 0
+    Path("printed.yaml").write_text(capsys.readouterr().out)
+    assert parse("--config=printed.yaml") == parse(*words, "--lr=0.125")
+    net = yaml.safe_load(Path("printed.yaml").read_text())["model"]["net"]
+    assert "in_shape" not in net["init_args"]  # so that another data set brings its own

@@ -14,6 +14,8 @@ from pathlib import Path
 from lit_opt.engine.errors import UserError
 
 OWN = __name__.partition(".")[0]
+# In two parts: it stays lit-opt's where the package has another name, in a project made from it.
+TEMPLATE = "lit_" + "opt"
 PACKAGES = ("torch", "torchvision", "torchmetrics", "lightning", OWN, "sklearn")
 _allowed = {*PACKAGES, "__main__"}  # the program itself runs already
 # Options whose values may look like import paths and are names of files.

@@ -9,12 +9,12 @@ import pytest
 import torch
 import torch.utils.cpp_extension  # it logs when it is first imported
 from conftest import main
+from digits_program import program
 from sabotage import Run
 from torch import nn
 
 from lit_opt.engine import allowed_imports as imports
 from lit_opt.module import LitModule
-from train import program
 
 FOREIGN = """
 from pathlib import Path

@@ -116,7 +116,8 @@ def _unfit_for_groups(trainer: Any, module: pl.LightningModule) -> Iterator[str]
             yield f"the callback {type(one).__name__}"
     # Lightning's and the engine's own do no more than `_train_on_group`.
     home = type(module).optimizer_step.__module__
-    if not home.startswith(("lightning.", "lit_opt.engine.")) or not module.automatic_optimization:
+    known = home.startswith(("lightning.", "lit_opt.engine."))
+    if not known or not module.automatic_optimization:
         yield "an optimizer_step of your own"
     for hook in ("on_train_batch_start", "on_before_zero_grad", "on_before_batch_transfer"):
         if is_overridden(hook, module):

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 from jsonargparse import get_loader
 
+from lit_opt.engine.allowed_imports import OWN, TEMPLATE
 from lit_opt.engine.cli.options import Options, is_flag
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.optim.name_matching import comparable, nearest
@@ -24,11 +25,12 @@ from lit_opt.engine.optim.name_matching import comparable, nearest
 SPECS = {"model.optimizer", "model.scheduler"}
 # Given by name as well, a mapping from the name that is logged to such a spec.
 METRICS = "model.metrics"
-# Where classes that older checkpoints and configs name are now.
+# Where classes are now that checkpoints and configs name which are older, or of lit-opt itself.
 MOVED = {
-    "lit_opt.data.": "lit_opt.sources.",
-    "lit_opt.callbacks.": "lit_opt.engine.callbacks.",
-    "lit_opt.metrics.": "lit_opt.engine.tasks.metrics.",
+    f"{TEMPLATE}.data.": f"{OWN}.sources.",
+    f"{TEMPLATE}.callbacks.": f"{OWN}.engine.callbacks.",
+    f"{TEMPLATE}.metrics.": f"{OWN}.engine.tasks.metrics.",
+    f"{TEMPLATE}.": f"{OWN}.",
 }
 # What an option means that stands without a value.
 SWITCHES = {

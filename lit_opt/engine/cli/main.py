@@ -5,7 +5,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from lit_opt import __version__
-from lit_opt.engine.allowed_imports import allow, packages_in_flags, split_allowed
+from lit_opt.engine.allowed_imports import OWN, allow, packages_in_flags, split_allowed
 from lit_opt.engine.cli.chosen_classes import choose_classes
 from lit_opt.engine.cli.messages import leave
 from lit_opt.engine.cli.options import check_spelling
@@ -50,7 +50,7 @@ def _main(program: Program, words: list[str]) -> "Run | None":
             print(OVERVIEW)
         elif "--version" in words:
             versions = f"lightning {version('lightning')}, torch {version('torch')}"
-            print(f"lit-opt {__version__}, {versions}")
+            print(f"{OWN.replace('_', '-')} {__version__}, {versions}")
         else:
             return _run(program, words, topic)
     except BaseException as error:

@@ -2,9 +2,13 @@
 
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 
 # Each is a function of the words after the command, imported when it is asked for.
-VERBS: dict[str, str] = {}
+VERBS = {
+    "new": "lit_opt.engine.project.new:new",
+    "update": "lit_opt.engine.project.update:update",
+}
 
 
 def verb_named(word: str) -> Callable[[list[str]], None] | None:
@@ -12,5 +16,7 @@ def verb_named(word: str) -> Callable[[list[str]], None] | None:
     if word not in VERBS:
         return None
     module, _, name = VERBS[word].partition(":")
+    if find_spec(module) is None:  # `new` is not in the engine of a project
+        return None
     function: Callable[[list[str]], None] = getattr(import_module(module), name)
     return function

@@ -69,7 +69,7 @@ def _parquet(path: Path) -> tuple[list[str], list[Any]]:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError:
-        raise UserError(f"'{path}' takes pyarrow: pip install 'lit-opt[table]'") from None
+        raise UserError(f"'{path}' takes pyarrow: pip install pyarrow") from None
     try:
         table = parquet.read_table(path).to_pydict()
     except (ArrowException, OSError) as error:

@@ -15,7 +15,7 @@ from lit_opt.sources import Digits
 
 def test_version(capsys):
     main(["--version"])
-    assert capsys.readouterr().out.startswith("lit-opt 0.1.0, lightning 2.")
+    assert capsys.readouterr().out.split(", ")[1].startswith("lightning 2.")
 
 
 def test_every_option_of_the_overview_exists_and_its_default_is_shown(parse):

@@ -1,19 +1,14 @@
 """What is written as a configuration gives the same run when it is read."""
 
-import sys
 from pathlib import Path
 
 import pytest
-import yaml
-from conftest import ROOT, main
+from conftest import but_the_first_slow
+from digits_program import program
 from lightning.pytorch import callbacks, profilers, strategies
 
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.config_layers import run_layer
-from train import program
-
-sys.path.append(str(ROOT / "benchmarks"))
-from digits_as_files import write
 
 NEEDED = {
     "EarlyStopping": ["monitor=val/loss"],
@@ -52,10 +47,6 @@ def test_every_callback_of_lightning_that_flags_build():
     assert names == sorted(set(callbacks.__all__) - NOT_BY_FLAGS)
 
 
-def but_the_first_slow(rows: list[list[str]], count: int) -> list:
-    return [*rows[:count], *(pytest.param(row, marks=pytest.mark.slow) for row in rows[count:])]
-
-
 PARTS = [["--logger+=lightning.pytorch.loggers.CSVLogger", "--logger.save_dir=x"]]
 PARTS += [["--callbacks+=Timer", "--callbacks.duration={days: 1}"]]
 PARTS += [[f"--strategy=lightning.pytorch.strategies.{name}"] for name in strategies.__all__[:4]]
@@ -70,24 +61,3 @@ PARTS += [
 def test_parts_of_the_trainer(words):
     (given, *read), _ = round_trip(words)
     assert read == [given, given]
-
-
-NAMES = ["diabetes", *sorted(p.stem for p in (ROOT / "configs").glob("*.yaml"))]
-CONFIGS = [[], *([f"--config={ROOT}/configs/{name}.yaml"] for name in dict.fromkeys(NAMES))]
-
-
-@pytest.mark.parametrize(
-    "words",
-    but_the_first_slow(CONFIGS, 2),
-    ids=lambda words: Path("".join(words) or "default").stem,
-)
-def test_what_print_config_prints_runs_again(words, parse, capsys):
-    write(Path("data/images"))
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as caught:
-        main([*words, "--lr=0.125", "--print_config"])
-    assert caught.value.code == 0
-    Path("printed.yaml").write_text(capsys.readouterr().out)
-    assert parse("--config=printed.yaml") == parse(*words, "--lr=0.125")
-    net = yaml.safe_load(Path("printed.yaml").read_text())["model"]["net"]
-    assert "in_shape" not in net["init_args"]  # so that another data set brings its own

@@ -1,5 +1,6 @@
 """The table source, against numpy and scikit-learn."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -122,14 +123,15 @@ def test_what_is_no_table_is_told(table, options, words):
     assert all(word in str(told.value) for word in words), told.value
 
 
-def test_numbers_as_target_are_a_regression_and_parquet_names_its_package():
+def test_numbers_as_target_are_a_regression_and_parquet_names_its_package(monkeypatch):
     write("t.csv", [[str(k), "a", str(k / 2), "x"] for k in range(40)])
     made = data(target="income")
     assert isinstance(made.targets, Regression)
     assert made.num_classes == 1
     assert made.splits["train"].y.shape == (32, 1)
     Path("t.parquet").touch()
-    with pytest.raises(UserError, match=r"pip install 'lit-opt\[table\]'"):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UserError, match=r"pip install pyarrow"):
         data(path="t.parquet")
 
 

@@ -1,6 +1,6 @@
 """Writes scikit-learn's digits as PNG files, for configs/image_folder.yaml to be tried on.
 
-python benchmarks/digits_as_files.py data/images
+python tests/digits_as_files.py data/images
 """
 
 import sys
