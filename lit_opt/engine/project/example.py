@@ -91,7 +91,7 @@ def train_of(files: Mapping[str, bytes], name: str | None) -> bytes:
         own_data, of_data = _class_and_options(given.pop("data", {}))
         defaults = {**options, **of_data, **given.pop("trainer", {}), **given}
         model, data = own_model or model, own_data or data
-    takes = _taken(files, model, data)
+    takes = _shipped_options(files, model, data)
     defaults = {key: value for key, value in SHIPPED.items() if key in takes} | defaults
     shown = in_lines(defaults, 4)
     return TRAIN.format(package=TEMPLATE, model=model, data=data, defaults=shown).encode()
@@ -106,7 +106,7 @@ def _class_and_options(value: Any) -> tuple[str | None, dict[str, Any]]:
     return None, value
 
 
-def _taken(files: Mapping[str, bytes], model: str, data: str) -> set[str]:
+def _shipped_options(files: Mapping[str, bytes], model: str, data: str) -> set[str]:
     """The shipped defaults that these classes take: those of LitModule and ImageData."""
     taken = {"max_epochs"}
     if _derives(files, model, "LitModule"):

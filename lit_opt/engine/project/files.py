@@ -9,7 +9,7 @@ from lit_opt.engine.allowed_imports import TEMPLATE
 WIDTH = 100
 
 # What stays with lit-opt: its measurements, pages and results, and the means to make projects.
-LEFT_OUT = ("benchmarks/", "docs/", "examples/", "tests/examples/", "configs/")
+LEFT_OUT: tuple[str, ...] = ("benchmarks/", "docs/", "examples/", "tests/examples/", "configs/")
 LEFT_OUT += ("README.md", "CHANGES.md", "CONTRIBUTING.md", "LICENSE", "train.py")
 LEFT_OUT += ("tests/test_benchmarks.py", "tests/test_readme.py", "tests/test_docs.py")
 LEFT_OUT += ("tests/test_configs.py", "tests/test_yours.py", "tests/engine/project/test_new.py")
@@ -17,11 +17,11 @@ LEFT_OUT += tuple(f"{TEMPLATE}/engine/project/{name}.py" for name in ("new", "ex
 KEPT_CONFIG = "configs/digits.yaml"
 
 # What an update replaces: the engine, its tests, and what these stand on.
-ENGINE = (f"{TEMPLATE}/engine/", "tests/engine/")
+REPLACED: tuple[str, ...] = (f"{TEMPLATE}/engine/", "tests/engine/")
 TOOLS = ("conftest", "digits_as_files", "digits_program", "memory", "recorder", "sabotage")
 PROMISES = ("architecture", "faults", "pretended_gpu", "processes", "trainer_flags", "twin")
-ENGINE += tuple(f"tests/{name}.py" for name in TOOLS)
-ENGINE += tuple(f"tests/test_{name}.py" for name in PROMISES)
+REPLACED += tuple(f"tests/{name}.py" for name in TOOLS)
+REPLACED += tuple(f"tests/test_{name}.py" for name in PROMISES)
 
 
 def goes_along(path: str) -> bool:
@@ -31,7 +31,7 @@ def goes_along(path: str) -> bool:
 
 def is_of_the_engine(path: str) -> bool:
     """Whether an update replaces a file of lit-opt, by its path from the root."""
-    return path.startswith(ENGINE) and goes_along(path)
+    return path.startswith(REPLACED) and goes_along(path)
 
 
 def renamed_files(files: Mapping[str, bytes], package: str) -> dict[str, bytes]:

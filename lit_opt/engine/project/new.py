@@ -46,9 +46,10 @@ python train.py test --ckpt_path runs/first/checkpoints/best.ckpt
 python train.py --help
 ```
 
-`{package}/` is yours: `module.py`, `datamodule.py`, `models.py`, `losses.py`, `sources.py` and what you add. What the project
-runs by default stands in `train.py`. `{package}/engine/` is the machine behind it, from lit-opt {version}; with its tests it is
-replaced by a later one with `python train.py update --from PATH_OR_URL_OF_LIT_OPT`, which writes to no other file.
+`{package}/` is yours: `module.py`, `datamodule.py`, `models.py`, `losses.py`, `sources.py` and
+what you add. What the project runs by default stands in `train.py`. `{package}/engine/` is the
+machine behind it, from lit-opt {version}; with its tests it is replaced by a later one with
+`python train.py update --from PATH_OR_URL_OF_LIT_OPT`, which writes to no other file.
 """
 
 

@@ -54,7 +54,9 @@ def update(words: list[str]) -> None:
                 "--from takes a clone with the whole history, of the same lit-opt"
             )
         before, after = files_at(theirs, commit), files_at(theirs, wanted)
-    merge = merged(_engine(before, package), _here(project, package), _engine(after, package))
+    merge = three_way_merge(
+        _engine(before, package), _here(project, package), _engine(after, package)
+    )
     apply(project, merge)
     record(project, wanted, _version(after))
     _tell(merge, commit, wanted, before, after)
@@ -110,7 +112,7 @@ def _here(project: Path, package: str) -> dict[str, bytes]:
 # ---- the three-way merge
 
 
-def merged(
+def three_way_merge(
     base: Mapping[str, bytes], ours: Mapping[str, bytes], theirs: Mapping[str, bytes]
 ) -> Merge:
     """What turns `ours` into `theirs` and keeps what `ours` has changed since `base`."""
