@@ -23,7 +23,7 @@ class LitModule(ShortStepModule):
     To change what happens to a batch, subclass and override `step()`.
 
     Args:
-        net: Maps x (B, C, H, W) to logits (B, num_classes); of lit_opt.models, or a class path.
+        net: Maps x (B, C, H, W) to logits (B, num_classes); of models.py, or a class path.
         loss: A loss of torch.nn by name (nll, mse, CrossEntropyLoss), or a path to a callable.
         metrics: Of torchmetrics by name, such as [auroc, f1, acc]; arguments: --metrics.f1.KEY.
             Each gives train/NAME, val/NAME and test/NAME. Default: acc; --metrics+=f1 adds to it.

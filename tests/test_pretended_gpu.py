@@ -166,7 +166,8 @@ def watched(model: LitModule) -> Any:
 
 @pytest.mark.parametrize("name", ["AdamW", "RMSprop", "Muon", UNFUSED])
 def test_the_step_of_the_optimizer_the_average_and_the_watch_over_losses(gpu, monkeypatch, name):
-    monkeypatch.setattr("lit_opt.engine.callbacks.finite.nonfinite", lambda tensors: set())
+    read = "lit_opt.engine.callbacks.finite.nonfinite"
+    monkeypatch.setattr(read, lambda tensors: set())
     model = LitModule(MLP((3, 16, 16), hidden=(32, 32)), optimizer=name, scheduler="OneCycleLR")
     ema, watch = EMA(), StopAtNonFinite()
     with pretend():

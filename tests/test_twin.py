@@ -38,7 +38,7 @@ def plain_loop(model: nn.Module, data: ImageData, sgd: bool, bf16: bool, accumul
     adamw = torch.optim.AdamW(parameters, lr=LR / 100, fused=True)
     optimizer = torch.optim.SGD(parameters, lr=LR, momentum=0.9, fused=True) if sgd else adamw
     for epoch in range(EPOCHS):
-        seed = 1_000_003 * SEED + epoch  # of lit_opt.engine.loading.loader.EpochSampler
+        seed = 1_000_003 * SEED + epoch  # of loader.EpochSampler
         order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
         model.train()
         for number, rows in enumerate(order.split(BATCH), start=1):

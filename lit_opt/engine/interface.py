@@ -1,7 +1,7 @@
 """What the engine asks of a model and of data beyond Lightning's classes; all of it is optional.
 
 A LightningModule or LightningDataModule that has a name of these is asked, any other gets what
-stands here. `lit_opt.module.LitModule` and `lit_opt.datamodule.ImageData` are examples.
+stands here. LitModule in `module.py` and ImageData in `datamodule.py` are examples.
 """
 
 from typing import Any, cast
@@ -46,7 +46,7 @@ class DataInterface:
         return {}
 
     def keep(self, facts: Any, continues: bool, needs: str) -> None:
-        """Told what a checkpoint says of its data: see `lit_opt/engine/loading/facts.py`."""
+        """Told what a checkpoint says of its data: see `loading/facts.py`."""
 
     def about(self) -> str:
         """What the first line of a fit says of the data."""

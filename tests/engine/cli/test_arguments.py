@@ -19,7 +19,8 @@ def test_classes_go_by_their_names_in_any_case(parse):
     ]
     for value, path in paths:
         assert value["class_path"] == path
-    mine = find_class("model.loss", "MyCrossEntropy", ["torch.nn", "lit_opt.losses"])
+    homes = ["torch.nn", "lit_opt.losses"]
+    mine = find_class("model.loss", "MyCrossEntropy", homes)
     assert mine == "lit_opt.losses.my_cross_entropy"
 
 
