@@ -83,7 +83,7 @@ class GPT(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.token, self.place = nn.Embedding(num_classes, width), nn.Embedding(*in_shape, width)
+        self.token, self.place = nn.Embedding(num_classes, width), nn.Embedding(in_shape[0], width)
         self.blocks = nn.Sequential(*(Block(width, heads, dropout) for _ in range(depth)))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, num_classes, bias=False)
         self.head.weight = self.token.weight  # Press and Wolf 2017
@@ -115,7 +115,7 @@ class CharLM(LitModule):
         super().__init__(**others)
         self.prompt, self.written, self.temperature = prompt, written, temperature
 
-    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> list[str]:
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Any:
         """One text a sample; they end up in predictions.txt."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         x, length = batch[0][:, : self.prompt], data.in_shape[0]  # (B, prompt)

@@ -50,7 +50,8 @@ class GAN(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         real = batch[0].flatten(1)  # (B, 1, 8, 8) -> (B, 64)
-        for_generator, for_critic = self.optimizers()  # type: ignore[misc, union-attr]
+        optimizers: Any = self.optimizers()
+        for_generator, for_critic = optimizers
         fake = self(len(real))
 
         loss = F.softplus(-self.critic(real)).mean() + F.softplus(self.critic(fake.detach())).mean()

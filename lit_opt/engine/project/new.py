@@ -129,6 +129,7 @@ def _pyproject(text: str, package: str, author: str, commit: str | None) -> byte
     )
     text = re.sub(r'^version = ".*"', 'version = "0.1.0"', text, count=1, flags=re.M)
     text = re.sub(r'^description = ".*"', f'description = "{package}"', text, count=1, flags=re.M)
+    text = text.replace(', "examples"]', "]")  # of the type checker
     text = re.sub(r"^authors = .*", f"authors = [{{ name = {_quoted(author)} }}]", text, flags=re.M)
     record = f'package = "{package}"\nversion = "{__version__}"\ncommit = "{commit}"\n'
     about = "# Which lit-opt the engine is; `python train.py update` goes by it.\n"
