@@ -78,7 +78,9 @@ def check_clean(project: Path, package: str) -> None:
     """Raises `UserError` unless git could bring back every file that an update may write to."""
     if not is_repository(project):
         raise UserError(f"{project} is no git repository, so an update could not be undone")
-    changed = git(project, "status", "--porcelain", "-z").decode().split("\0")
+    changed = (
+        git(project, "status", "--porcelain", "--untracked-files=all", "-z").decode().split("\0")
+    )
     paths = [line[3:] for line in changed if line]
     ours = [path for path in paths if is_of_the_engine(_of_template(path, package))]
     if ours:

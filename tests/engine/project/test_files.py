@@ -6,12 +6,12 @@ from lit_opt.engine.allowed_imports import TEMPLATE
 from lit_opt.engine.cli.arguments import moved
 from lit_opt.engine.project.files import goes_along, is_of_the_engine, renamed, renamed_files
 
-OLD = f"from {TEMPLATE}.engine.runs.atomic_file import atomic_write, write_text, another_one"
+OLD = f"from {TEMPLATE}.engine.runs.atomic_file import atomic_write, write_text, another_long_one"
 NAME = "my_package_of_a_long_name"
 BROKEN = f"""from {NAME}.engine.runs.atomic_file import (
     atomic_write,
     write_text,
-    another_one,
+    another_long_one,
 )
 """
 
