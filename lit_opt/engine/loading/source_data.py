@@ -114,7 +114,7 @@ class SourceData(LightningDataModule):
                 "num_classes": self.num_classes,
             }
             implied["net"] = with_sizes(net, sizes)
-        if "metrics" in model:
+        if "metrics" in model and not model["metrics"]:  # none among the program's defaults
             implied["metrics"] = {name: {"name": name} for name in self.targets.metrics}
         if "loss" in model and self.targets.loss:
             implied["loss"] = {"class_path": self.targets.loss}
