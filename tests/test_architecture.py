@@ -12,7 +12,15 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ENGINE = "lit_opt.engine"
 YOURS = [f"lit_opt.{name}" for name in ("module", "datamodule", "models", "losses", "sources")]
 # The rooms of the engine from the ground up; a room imports those before it.
-ROOMS = ["errors", "verb_parser", "interface", "targets", "lightning_private", "allowed_imports"]
+ROOMS = [
+    "errors",
+    "terminal",
+    "verb_parser",
+    "interface",
+    "targets",
+    "lightning_private",
+    "allowed_imports",
+]
 ROOMS += ["optim", "tasks", "loading", "callbacks", "runs", "reports", "project", "cli"]
 LAZY = ("torchvision", "sklearn", "matplotlib", "scipy", "pandas", "pyarrow", "optuna")
 

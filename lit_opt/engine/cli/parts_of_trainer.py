@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lit_opt.engine.callbacks import (
     EMA,
     EpochLines,
+    LiveProgress,
     StepLog,
     StopAtNonFinite,
     WritePredictions,
@@ -33,10 +34,11 @@ from lit_opt.engine.runs.resume.training_state import PlateauBeforeCheckpoint, R
 from lit_opt.engine.runs.score_tables import ScoreTables
 from lit_opt.engine.runs.scores import CSVCurves, tensorboard
 from lit_opt.engine.tasks.short_step import NoProfiler
+from lit_opt.engine.terminal import is_live
 
 
 def own_callbacks(
-    command: str, given: Namespace, run: Path | None, ema: float | None
+    command: str, given: Namespace, run: Path | None, ema: float | None, compiles: bool = False
 ) -> list[Callback]:
     """Those of `command`; one that the user gave, such as another progress bar, is left out.
 
@@ -45,6 +47,7 @@ def own_callbacks(
         given: The trainer's configuration, its callbacks built.
         run: The run folder, if there is one.
         ema: The decay of the average of the weights, if one is wanted.
+        compiles: Whether the net is compiled in its first step.
     """
     users = given.callbacks or []
     callbacks: list[Callback] = []
@@ -53,7 +56,7 @@ def own_callbacks(
     if given.barebones:
         return callbacks
     if given.enable_progress_bar is not False and not _has(users, ProgressBar):
-        callbacks.append(EpochLines())
+        callbacks.append(LiveProgress(compiles) if is_live() else EpochLines())
     if run:
         callbacks.append(ScoreTables(run))
     if command == "predict" and run:
@@ -133,7 +136,7 @@ def trainer_of(
         "callbacks": [
             *first,
             *_users_callbacks(line.command, given, folder, starts_from=checkpoint),
-            *own_callbacks(line.command, given, folder, config.ema),
+            *own_callbacks(line.command, given, folder, config.ema, bool(config.compile)),
             *callbacks,
         ],
         "logger": own_loggers(line.command, given, folder, resumed_step),
