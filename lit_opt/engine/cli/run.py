@@ -31,7 +31,7 @@ from lit_opt.engine.interface import data_of, model_of
 from lit_opt.engine.lightning_private import is_of_sigterm
 from lit_opt.engine.loading.facts import facts_in
 from lit_opt.engine.runs.atomic_file import write_text
-from lit_opt.engine.runs.checkpoint_file import LAST, newest_valid
+from lit_opt.engine.runs.checkpoint_file import LAST, best_of, newest_valid
 from lit_opt.engine.runs.environment import record_start
 from lit_opt.engine.runs.folder import folder_of, is_finished, locked, mark_finished, probe, run_of
 from lit_opt.engine.runs.resume.changed_hyperparameters import FINDERS, changes
@@ -95,6 +95,7 @@ def run(program: Program, words: list[str]) -> Run:
                 _tell_continuation(line, this, config)
                 this.trainer.fit(this.model, this.datamodule, ckpt_path=point, weights_only=True)
             stop.leave_if_asked()
+            _tell_end(this)
             if config.test:
                 _score_best(this)
             _finish(this, config)
@@ -220,13 +221,20 @@ def _tell_continuation(line: CommandLine, this: Run, config: Namespace) -> None:
         this.trainer.print(", ".join([f"continuing {config.ckpt_path}", *told]))
 
 
+def _tell_end(this: Run) -> None:
+    """Why the training ended, if before its length, and which checkpoint is the best."""
+    told = early_end(this.trainer), best_of(this.trainer, this.kept)
+    for line in filter(None, told):
+        this.trainer.print(line)
+
+
 def _score_best(this: Run) -> None:
     """Validates and tests the best checkpoint, or the last weights where nothing is validated."""
     trainer: Any = this.trainer
     trainer.loggers = of_the_user(trainer.loggers)  # our curves stay those of the fit
     trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, FINDERS)]
     best = this.kept[0].best_model_path or None if this.kept else None
-    if best is None and this.folder and this.validates:
+    if best is None and this.kept and this.validates:
         this.trainer.print("no finite validation within the run: the last weights are scored")
     if this.validates:
         _score(this, "validate", best)
@@ -258,8 +266,6 @@ def _predict(this: Run, point: Path | None) -> None:
 
 
 def _finish(this: Run, config: Namespace) -> None:
-    if why := early_end(this.trainer):
-        this.trainer.print(why)
     if this.folder:
         if this.trainer.is_global_zero:
             mark_finished(this.folder, config.trainer)
