@@ -1,4 +1,4 @@
-"""The line that is drawn over, seen on a screen that knows `\\r` and the erasing of a line's rest."""
+"""The line that is drawn over, seen on a pretended screen."""
 
 import re
 import sys

@@ -91,8 +91,8 @@ class LiveProgress(EpochLines):
         self._leave()
         super().on_train_end(trainer, pl_module)
 
-    on_sanity_check_end = on_test_end = on_predict_end = _leave  # type: ignore[assignment]
-    on_exception = teardown = _leave  # type: ignore[assignment]
+    on_sanity_check_end = on_test_end = on_predict_end = _leave
+    on_exception = teardown = _leave
 
     # ---- the line within an epoch ----
 
@@ -180,7 +180,7 @@ class Pace:
     def begin_steps(self, trainer: Any, now: float) -> None:
         self.first, self._step = trainer.fit_loop.epoch_loop.batch_idx, trainer.global_step
         if self.epochs:
-            self.spent = now - self._began
+            self.spent = max(0.0, now - self._began - self.seconds)
         self._began = self._end = now
 
     def pause(self, seconds: float) -> None:
@@ -214,7 +214,8 @@ class Pace:
         epoch = min(batches * self.seconds, training)
         ratio = rest / (length * self.seconds) if self._rests and self.seconds else self.ratio
         after = (training - epoch) * (1 + ratio) if training > epoch else 0.0
-        epoch += max(0.0, rest - self.spent)
+        this = self._rests[0] if self.is_known else rest  # as many epochs ago as validations are
+        epoch += max(0.0, this - self.spent)
         timers = [c.time_remaining() for c in trainer.callbacks if isinstance(c, Timer)]
         return epoch, min([epoch + after, *(t for t in timers if t is not None)])
 

@@ -80,7 +80,7 @@ def epoch_of(trainer: pl.Trainer, epoch: int) -> str:
 
 
 # Places of scores in a line that is too long, from the last to go to the first: (stage, number).
-KEPT = [("val", 0), ("val", 1), ("test", 0), ("test", 1), ("train", 0), ("train", 1)]
+IMPORTANT = [("val", 0), ("val", 1), ("test", 0), ("test", 1), ("train", 0), ("train", 1)]
 
 
 def score_line(head: str, metrics: Any, stages: Iterable[str], tail: str = "") -> str:
@@ -91,7 +91,9 @@ def score_line(head: str, metrics: Any, stages: Iterable[str], tail: str = "") -
     """
     shown = {(stage, i): s for stage in stages for i, s in enumerate(scores_of(metrics, stage))}
     most, left_out = columns(), ""
-    expendable = sorted(shown, key=lambda key: KEPT.index(key) if key in KEPT else key[1] + 9)
+    expendable = sorted(
+        shown, key=lambda key: IMPORTANT.index(key) if key in IMPORTANT else key[1] + 9
+    )
     while True:
         parts = [" ".join(s for (of, _), s in shown.items() if of == stage) for stage in stages]
         line = "  ".join([head, *filter(None, parts)]) + left_out

@@ -17,6 +17,7 @@ from lit_opt.engine.callbacks.progress import in_short
 from lit_opt.engine.errors import UserError, warn
 from lit_opt.engine.runs.atomic_file import atomic_write, reason
 from lit_opt.engine.runs.plain_values import plain
+from lit_opt.engine.terminal import columns
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 FIRST_LOSS = "the first loss"  # to be monitored, until its name is known
@@ -240,7 +241,7 @@ def best_of(trainer: Any, kept: list[ModelCheckpoint]) -> str | None:
         return None
     best = kept[0]
     if not isinstance(best, BestCheckpoint):
-        return f"nothing was validated: the last weights are kept (checkpoints/{LAST})"
+        return f"nothing was validated: the last weights are kept{_in_file(LAST)}"
     if best.best_model_score is None or not trainer.is_global_zero:
         return None
     content = torch.load(best.best_model_path, "cpu", weights_only=True, mmap=True)
@@ -248,4 +249,9 @@ def best_of(trainer: Any, kept: list[ModelCheckpoint]) -> str | None:
     if trainer.max_steps != -1 or trainer.val_check_batch != trainer.num_training_batches:
         when = f"step {content['global_step']:,} of {trainer.global_step:,}"
     score = in_short(str(best.monitor), best.best_model_score)
-    return f"best {when} by {best.monitor} {score} (checkpoints/best.ckpt)"
+    return f"best {when} by {best.monitor} {score}{_in_file('best.ckpt')}"
+
+
+def _in_file(name: str) -> str:
+    """Left out of a narrow terminal, where it would not fit."""
+    return f" (checkpoints/{name})" if columns() >= 80 else ""
