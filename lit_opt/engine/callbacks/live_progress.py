@@ -227,13 +227,13 @@ def live_text(trainer: Any, scores: Mapping[str, float], pace: Pace) -> str:
     place = f"step {trainer.global_step:,}" if endless else f"{at / length:.0%}"
     told = {n.rpartition("train/")[2]: value for n, value in scores.items()}
     told = dict(sorted(told.items(), key=lambda pair: not pair[0].endswith("loss")))
-    parts = [(0, epoch_of(trainer, trainer.current_epoch)), (4 - 3 * endless, place)]
+    parts = [(0, epoch_of(trainer, trainer.current_epoch)), (1 if endless else 5, place)]
     # How important, and what.
     parts += [
         ((1, 3, 6)[min(i, 2)], f"{n} {in_short(n, v)}") for i, (n, v) in enumerate(told.items())
     ]
     rate = pace.samples * trainer.world_size / pace.seconds if pace.seconds else 0.0
-    parts += [(5, f"{in_thousands(rate)} samples/s")] if rate else []
+    parts += [(4, f"{in_thousands(rate)} samples/s")] if rate else []
     epoch, fit = pace.left(trainer)
     least = "" if pace.is_known else ">"
     ends = [f"{least}{in_time(epoch)}"] if epoch < float("inf") else []
