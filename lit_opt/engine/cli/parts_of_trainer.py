@@ -26,13 +26,14 @@ from lit_opt.engine.errors import UserError
 from lit_opt.engine.interface import model_of
 from lit_opt.engine.lightning_private import hide_idle_hooks, resume_steps_like_epochs
 from lit_opt.engine.runs.checkpoint_file import FIRST_LOSS, LAST, checkpoints, use_safe_io
+from lit_opt.engine.runs.loggers import keep_first_params, tensorboard
 from lit_opt.engine.runs.resume.changed_hyperparameters import FINDERS, ChangedHyperparameters
 from lit_opt.engine.runs.resume.replay_training import ReplayTraining
 from lit_opt.engine.runs.resume.save_every import SaveEvery
 from lit_opt.engine.runs.resume.signals import StopOnSignal, plugins_of
 from lit_opt.engine.runs.resume.training_state import PlateauBeforeCheckpoint, RunningScores
 from lit_opt.engine.runs.score_tables import ScoreTables
-from lit_opt.engine.runs.scores import CSVCurves, tensorboard
+from lit_opt.engine.runs.scores import CSVCurves
 from lit_opt.engine.tasks.short_step import NoProfiler
 from lit_opt.engine.terminal import is_live
 
@@ -88,6 +89,8 @@ def own_loggers(command: str, given: Namespace, run: Path | None, resumed_step: 
     users = users if isinstance(users, list) else [users]
     if command != "fit" or run is None or given.barebones or given.logger is False:
         return users or False
+    if resumed_step is not None:
+        keep_first_params(users)
     events = [] if _has(users, TensorBoardLogger) else tensorboard(run, resumed_step)
     return [*users, CSVCurves(run, resumed_step), *events]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -21,6 +22,7 @@ from lit_opt.engine.cli.config_layers import (
     of_the_experiment,
     run_layer,
     with_metrics,
+    with_runs_of_loggers,
 )
 from lit_opt.engine.cli.messages import full_memory, lost_process
 from lit_opt.engine.cli.objects import Objects, build_data, check_objects
@@ -34,6 +36,7 @@ from lit_opt.engine.runs.atomic_file import write_text
 from lit_opt.engine.runs.checkpoint_file import LAST, best_of, newest_valid
 from lit_opt.engine.runs.environment import record_start
 from lit_opt.engine.runs.folder import folder_of, is_finished, locked, mark_finished, probe, run_of
+from lit_opt.engine.runs.loggers import TellLoggers, params_of_run
 from lit_opt.engine.runs.resume.changed_hyperparameters import FINDERS, changes
 from lit_opt.engine.runs.resume.signals import StopOnSignal
 from lit_opt.engine.runs.resume.training_state import early_end
@@ -78,12 +81,14 @@ def run(program: Program, words: list[str]) -> Run:
             _leave_if_finished(folder, config)
 
         # From the configuration to objects.
-        built = Objects(line, with_metrics(config, line.options, peeked), implied)
+        given = with_metrics(config, line.options, peeked)
+        built = Objects(line, with_runs_of_loggers(given, folder), implied)
         data_of(built.datamodule).share(peeked)
         check_objects(built, config, checkpoint)
         stage, stop = StageAtException(), StopOnSignal()
         kept = checkpoints_of(line, built, config, folder, stop)
-        last = [stage, *kept, *saving_inside(config, folder), stop]
+        tell = TellLoggers(folder, _params(line, config, implied)) if folder else None
+        last = [stage, *kept, *saving_inside(config, folder), *filter(None, [tell]), stop]
         trainer = trainer_of(line, built, config, folder, last, checkpoint)
         checkpoint.clear()  # its file can be replaced now
         this = Run(folder, trainer, built.model, built.datamodule, kept, *built.scored)
@@ -98,6 +103,8 @@ def run(program: Program, words: list[str]) -> Run:
             _tell_end(this)
             if config.test:
                 _score_best(this)
+            if tell:
+                tell.tell_end(this.trainer, this.scores, {})
             _finish(this, config)
         elif line.command == "predict":
             _predict(this, point)
@@ -164,6 +171,11 @@ def _leave_if_finished(folder: Path, config: Namespace) -> None:
         scores = (folder / "metrics.json").is_file()
         where = f"; its scores are in {folder}/metrics.json" if scores else ""
         raise Stopped(f"{folder} is finished{where}; a larger --max_epochs would go on")
+
+
+def _params(line: CommandLine, config: Namespace, implied: dict[str, Any]) -> dict[str, Any]:
+    """For the loggers."""
+    return params_of_run(yaml.safe_load(line.dump(of_the_experiment(config, implied, line.chosen))))
 
 
 # ---- what it does

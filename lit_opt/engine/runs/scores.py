@@ -1,4 +1,4 @@
-"""What a run measured: `metrics.csv` and TensorBoard's events, `metrics.json`, the final lines."""
+"""What a run measured: `metrics.csv`, `metrics.json`, the final lines."""
 
 import csv
 import io
@@ -6,16 +6,16 @@ import json
 import math
 import time
 from collections.abc import Iterable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from lit_opt.engine.errors import RunError, warn
 from lit_opt.engine.runs.atomic_file import write_text
+from lit_opt.engine.runs.loggers import Events
 from lit_opt.engine.terminal import columns
 
 
@@ -98,22 +98,6 @@ def read_rows(path: Path) -> dict[int, dict[str, Any]]:
         kept.write_bytes(content)
         warn(f"'{path}' is damaged: {len(rows)} rows are taken over; as it was, it is '{kept}'")
     return rows
-
-
-class Events(TensorBoardLogger):
-    """TensorBoard events in the run folder, without a hparams.yaml beside config.yaml."""
-
-    @rank_zero_only
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        self.experiment.flush()
-
-
-def tensorboard(folder: Path, step: int | None = None) -> list[Logger]:
-    """A logger, if tensorboard is installed; what was logged after `step` is shown no more."""
-    if find_spec("tensorboard") is None:
-        return []
-    purge = None if step is None else step + 1
-    return [Events(folder, name="", version="", default_hp_metric=False, purge_step=purge)]
 
 
 def error_line(title: str, metrics: Mapping[str, float]) -> str:
