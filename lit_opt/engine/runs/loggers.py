@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
@@ -84,6 +85,7 @@ def of_the_run(name: str, arguments: Mapping[str, Any], folder: Path) -> dict[st
         if arguments.get("version"):  # another word for the id
             told.pop("id")
     elif name == "MLFlowLogger":
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # else it asks for a data base
         told = {"run_name": folder.name, "save_dir": f"{home}/mlruns", "run_id": known}
     elif name == "CometLogger":
         told = {"experiment_key": known or uuid4().hex}
@@ -116,8 +118,10 @@ class TellLoggers(Callback):
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         self.has_events = any(isinstance(logger, Events) for logger in trainer.loggers)
         named = [x for x in trainer.loggers if type(x).__name__ in REMOTE]
+        given = {*pl_module.hparams, *getattr(trainer.datamodule, "hparams", {})}
+        beside = {k: v for k, v in self.params.items() if k.partition(".")[0] not in given}
         for logger in named if trainer.is_global_zero else ():
-            logger.log_hyperparams(self.params)
+            logger.log_hyperparams(beside)  # Lightning logs those that are given
             if isinstance(logger, CometLogger):
                 logger.experiment.set_name(self.folder.name)
         ids = {type(logger).__name__: str(logger.version) for logger in named}
@@ -145,12 +149,15 @@ def keep_first_params(loggers: Iterable[Logger]) -> None:
 
 
 def _or_warn(log: Any) -> Any:
+    told = []
+
     def logged(params: Any) -> None:
         try:
             log(params)
         except Exception as error:  # of mlflow, which is imported where it is used
-            told = str(error).partition("\n")[0]
-            warn(f"MLflow keeps the parameters of the run's first start: {told}")
+            if not told:
+                told.append(error)
+                warn("MLflow keeps the parameters with which this run was first started")
 
     return logged
 
