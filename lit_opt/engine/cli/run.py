@@ -30,6 +30,7 @@ from lit_opt.engine.errors import RunError, Stopped, UserError
 from lit_opt.engine.interface import data_of, model_of
 from lit_opt.engine.lightning_private import is_of_sigterm
 from lit_opt.engine.loading.facts import facts_in
+from lit_opt.engine.reports.run_report import report_at_end
 from lit_opt.engine.runs.atomic_file import write_text
 from lit_opt.engine.runs.checkpoint_file import LAST, newest_valid
 from lit_opt.engine.runs.environment import record_start
@@ -263,4 +264,5 @@ def _finish(this: Run, config: Namespace) -> None:
     if this.folder:
         if this.trainer.is_global_zero:
             mark_finished(this.folder, config.trainer)
+            report_at_end(this.folder)
         this.trainer.print(f"run folder: {this.folder}")

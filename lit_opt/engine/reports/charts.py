@@ -6,13 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from lit_opt.engine.errors import RunError, UserError
 from lit_opt.engine.runs.atomic_file import write_text
 
-POINTS = 500  # of a curve; more can't be told apart on a screen
+POINTS = 300  # of a curve; more can't be told apart on a screen
 Points = Sequence[tuple[float, float]]
 Spec = dict[str, Any]
 
@@ -28,14 +29,15 @@ def curve_chart(
     """Lines over one another: a name to its points (x, y); nan and infinity are gaps.
 
     Args:
-        curves: The first one gets the accent colour.
+        curves: The first one gets the accent colour, unless `colours` says otherwise.
         x: Title of the axis, such as "epoch".
         y: Title of the axis.
         best: The x that a rule marks.
         percent: Whether y in [0, 1] is shown in percent.
+        colours: Names in the order in which they get the theme's colours. Default: the curves'.
     """
     rows = [
-        {"x": at, "y": value if math.isfinite(value) else None, "series": name}
+        {"x": at, "y": float(f"{value:.6g}") if math.isfinite(value) else None, "series": name}
         for name, points in curves.items()
         for at, value in thinned(points)
     ]
@@ -47,9 +49,11 @@ def curve_chart(
     ]
     across = {"field": "x", "type": "quantitative", "title": x, "scale": {"nice": False}}
     up = {"field": "y", "type": "quantitative", "title": y, "scale": {"zero": False}}
-    up["axis"] = {"format": form if percent else "~g"}
-    legend = {"orient": "top", "title": None} if len(curves) > 1 else None
-    hue = {"field": "series", "sort": list(curves), "legend": legend, "scale": domain(curves)}
+    up["axis"] = {"format": "~%" if percent else "~g"}
+    several = {"orient": "top", "title": None, "values": list(curves)}
+    legend = several if len(curves) > 1 else None
+    hue = {"field": "series", "type": "nominal", "legend": legend}
+    hue["scale"] = {"domain": list(colours or curves)}
     encoding = {"x": across, "y": up, "color": hue}
     near = {"type": "point", "on": "pointerover", "nearest": True, "clear": "pointerout"}
     shown = {"condition": {"param": "near", "empty": False, "value": 1}, "value": 0}
@@ -74,11 +78,6 @@ def _rule_at(x: float) -> Spec:
         "mark": {"type": "rule", "strokeDash": [4, 4]},
         "encoding": {"x": {"field": "x", "type": "quantitative"}},
     }
-
-
-def domain(names: Mapping[str, Any]) -> Spec:
-    """The scale by which the colours of a theme are given out in the order of the names."""
-    return {"domain": list(names)}
 
 
 def chart(rows: list[dict[str, Any]], height: int = 220, **parts: Any) -> Spec:
@@ -110,10 +109,10 @@ def theme(dark: bool) -> dict[str, Any]:
     """Vega-Lite's `config` for a light or a dark page."""
     text, line = ("#c9d1d9", "#3a424d") if dark else ("#3d4450", "#dfe3e8")
     colours = DARK if dark else LIGHT
-    axis = {"labelColor": text, "titleColor": text, "gridColor": line, "domainColor": line}
+    axis: Spec = {"labelColor": text, "titleColor": text, "gridColor": line, "domainColor": line}
     axis |= {"tickColor": line, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 400}
     return {
-        "background": "transparent" if dark else "#ffffff00",
+        "background": "transparent",
         "font": "system-ui, sans-serif",
         "view": {"stroke": None},
         "axis": axis,
@@ -124,7 +123,7 @@ def theme(dark: bool) -> dict[str, Any]:
             "symbolType": "stroke",
         },
         "title": {"color": text},
-        "range": {"category": colours, "ramp": ["#ffffff00", colours[0]]},
+        "range": {"category": colours, "ramp": ["transparent", colours[0]]},
         "line": {"color": colours[0]},
         "bar": {"color": colours[0]},
         "point": {"color": colours[0]},
@@ -141,16 +140,18 @@ def vega_bundle() -> str | None:
     """
     try:
         import vl_convert
+
+        library: Any = vl_convert  # its types ask for an argument that is optional
     except ImportError:
         return None
     with suppress(OSError, RuntimeError):  # RuntimeError: there is no home
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        kept = Path(home) / "lit-opt" / f"vega-{vl_convert.__version__}.js"
+        kept = Path(home) / "lit-opt" / f"vega-{version('vl-convert-python')}.js"
         if not kept.is_file():
             with suppress(RunError):
-                write_text(kept, vl_convert.javascript_bundle())
+                write_text(kept, library.javascript_bundle())
         return kept.read_text(encoding="utf-8")
-    return vl_convert.javascript_bundle()
+    return str(library.javascript_bundle())
 
 
 def save_figure(spec: Spec, path: Path) -> None:

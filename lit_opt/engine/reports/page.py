@@ -65,8 +65,9 @@ def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], caption: str = "
     head = "".join(f'<th scope="col">{escaped(name)}</th>' for name in header)
     body = "".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in rows)
     title = f"<caption>{escaped(caption)}</caption>" if caption else ""
+    label = escaped(caption or "table")
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escaped(caption or "table")}">'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">'
         f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 

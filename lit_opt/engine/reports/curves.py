@@ -1,0 +1,138 @@
+"""Curves out of metrics.csv: one chart a metric, its stages over one another."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from lit_opt.engine.reports.charts import Spec, curve_chart, thinned
+from lit_opt.engine.reports.page import figure, table
+from lit_opt.engine.reports.run_record import Row, RunRecord
+
+STAGES = {"val": "validation", "valid": "validation", "validation": "validation"}
+STAGES |= {"train": "training", "training": "training", "test": "test"}
+ORDER = ["validation", "training", "test"]  # the first one has the accent colour
+NAME = re.compile(rf"({'|'.join(sorted(STAGES, key=len, reverse=True))})[/_.-](.+)", re.IGNORECASE)
+CHARTS, LINES = 24, 8  # at most
+
+
+@dataclass
+class Curves:
+    """One chart: `lines` are names with their points (x, y).
+
+    `x` is "epoch", or "optimizer step" where a metric was logged more than once an epoch.
+    """
+
+    title: str
+    x: str
+    lines: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+
+    @property
+    def percent(self) -> bool:
+        values = [y for points in self.lines.values() for _, y in points]
+        accuracy = self.title.split(" ")[0].lower().endswith(("acc", "accuracy"))
+        return accuracy and max(values, default=0) <= 1
+
+    def spec(self, best: float | None = None) -> Spec:
+        """`best`: the x to be marked."""
+        colours = ORDER if set(self.lines) <= set(ORDER) else ()
+        options = {"best": best, "percent": self.percent, "colours": colours}
+        return curve_chart(self.lines, self.x, self.title, **options)
+
+
+def curves_of(rows: list[Row]) -> list[Curves]:
+    """The loss first, then the other metrics, then what is logged by the step, such as lr."""
+    by_epoch = _logged_once_an_epoch(rows)
+    charts: dict[str, Curves] = {}
+    for name in sorted({key for row in rows for key in row} - {"step", "epoch"}, key=_rank):
+        title, line = _place(name)
+        of_step = name not in by_epoch
+        x = "optimizer step" if of_step else "epoch"
+        points = [
+            (row["step"] if of_step else row["epoch"] + 1, row[name]) for row in rows if name in row
+        ]
+        chart = charts.setdefault(f"{title} {x}", Curves(title, x))
+        chart.lines[line] = points
+    return sorted(charts.values(), key=lambda chart: (chart.x != "epoch", chart.title != "loss"))
+
+
+def _logged_once_an_epoch(rows: list[Row]) -> set[str]:
+    """Names with a value in rows that carry an epoch only, and in none of an epoch two."""
+    seen: set[tuple[str, float]] = set()
+    found: set[str] = set()
+    out: set[str] = set()
+    for row in rows:
+        for name in row.keys() - {"step", "epoch"}:
+            at = (name, row.get("epoch", -1.0))
+            (out if "epoch" not in row or at in seen else found).add(name)
+            seen.add(at)
+    return found - out
+
+
+def _place(name: str) -> tuple[str, str]:
+    """The chart of a metric and its line in it: `val/f1/cat` is `cat` in "f1, validation"."""
+    match = NAME.fullmatch(name)
+    if not match:
+        return name, name
+    stage, metric = STAGES[match[1].lower()], match[2].removesuffix("_epoch")
+    if "/" in metric:
+        metric, _, part = metric.partition("/")
+        return f"{metric}, {stage}", part
+    if metric.endswith("_step"):
+        return f"{metric.removesuffix('_step')} of single batches", stage
+    return metric, stage
+
+
+def _rank(name: str) -> tuple[int, str]:
+    line = _place(name)[1]
+    return (ORDER.index(line) if line in ORDER else len(ORDER), name)
+
+
+# ---- HTML
+
+
+def curve_sections(run: RunRecord) -> list[tuple[str, str]]:
+    """Headings and their HTML: curves over epochs, then over steps."""
+    charts = curves_of(run.rows)
+    shown = charts[:CHARTS]
+    parts = {"Curves": "epoch", "Within epochs": "optimizer step"}
+    sections = []
+    for heading, x in parts.items():
+        figures = "".join(_figure(chart, run) for chart in shown if chart.x == x)
+        if figures:
+            sections.append((heading, f'<div class="grid">{figures}</div>'))
+    if not charts:
+        sections.append(("Curves", "<p>Nothing was logged.</p>"))
+    elif charts[CHARTS:]:
+        heading, html = sections[-1]
+        more = f"<p>{len(charts) - CHARTS} more are in metrics.csv.</p>"
+        sections[-1] = heading, html + more
+    return sections
+
+
+def _figure(chart: Curves, run: RunRecord) -> str:
+    lines = dict(list(chart.lines.items())[:LINES])
+    note = ""
+    if len(lines) < len(chart.lines):
+        note = f"the first {LINES} of {len(chart.lines)}; all of them are in metrics.csv"
+    best = run.best.get("epoch", run.best.get("step"))
+    if chart.x == "epoch" and best is not None:
+        best += 1
+        note = "; ".join(filter(None, [note, f"dashed: epoch {best}, of best.ckpt"]))
+    elif best is not None:
+        best = run.best["step"]
+        note = "; ".join(filter(None, [note, f"dashed: step {best}, of best.ckpt"]))
+    drawn = Curves(chart.title, chart.x, lines)
+    return figure(chart.title, drawn.spec(best), as_table(drawn), note)
+
+
+def as_table(chart: Curves) -> str:
+    """The points of a chart, at most 50 rows."""
+    places = sorted({x for points in chart.lines.values() for x, _ in points})
+    values = {name: dict(points) for name, points in chart.lines.items()}
+    header = [chart.x, *chart.lines]
+    return table(header, list(_lines_of(values, places)), chart.title)
+
+
+def _lines_of(values: dict[str, dict[float, float]], places: list[float]) -> Iterable[list[object]]:
+    for x, _ in thinned([(x, x) for x in places], 50):
+        yield [int(x), *(points.get(x) for points in values.values())]

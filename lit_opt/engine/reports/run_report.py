@@ -1,0 +1,176 @@
+"""`report.html` of a run folder, and the command `report`."""
+
+import shlex
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from lit_opt.engine.errors import warn
+from lit_opt.engine.reports.charts import save_figure
+from lit_opt.engine.reports.curves import curve_sections, curves_of
+from lit_opt.engine.reports.page import escaped, page, readable, table
+from lit_opt.engine.reports.run_record import RunRecord, is_finite, read_run
+from lit_opt.engine.runs.atomic_file import write_text
+from lit_opt.engine.verb_parser import VerbParser
+
+REPORT = "report.html"
+STAGE_WORDS = {"val": "validation", "test": "test", "train": "training"}
+
+
+def report(words: list[str]) -> None:
+    """`python train.py report RUN [--format png svg]`."""
+    parser = VerbParser(
+        "report", "Makes report.html of a run folder, also of a run that was killed."
+    )
+    parser.add_argument("run", help="the run folder, such as runs/NAME", type=Path)
+    parser.add_argument(
+        "--format",
+        nargs="+",
+        choices=("png", "svg"),
+        default=[],
+        help="also its figures as files, in RUN/figures",
+    )
+    given = parser.parse_args(words)
+    print(f"report: {write_report(given.run)}")
+    for path in save_figures(given.run, given.format):
+        print(path)
+
+
+def report_at_end(folder: Path) -> None:
+    """Writes the report of a fit that ends; whatever fails in it is one line of warning."""
+    try:
+        print(f"report: {write_report(folder)}", flush=True)
+    except Exception as error:
+        told = " ".join(str(error).split())
+        warn(f"'{folder / REPORT}' is not written: {type(error).__name__}: {told}")
+
+
+def write_report(folder: Path) -> Path:
+    """The path of the page. Raises `UserError` if the folder is no run's."""
+    run = read_run(folder)
+    sections = [*curve_sections(run), _how(run)]
+    write_text(folder / REPORT, page(folder.resolve().name, sections, _lead(run)))
+    return folder / REPORT
+
+
+def save_figures(folder: Path, formats: list[str]) -> list[Path]:
+    """The figures of the page in `folder/figures`; their paths."""
+    paths = []
+    charts = curves_of(read_run(folder).rows) if formats else []
+    for chart in charts:
+        name = "".join(c if c.isalnum() else "-" for c in f"{chart.title} by {chart.x}")
+        for suffix in formats:
+            paths.append(folder / "figures" / f"{name}.{suffix}")
+            save_figure(chart.spec(), paths[-1])
+    return paths
+
+
+# ---- its parts
+
+
+def _lead(run: RunRecord) -> str:
+    return f'<p class="lead">{escaped(_ending(run))}</p>{_headline(run)}'
+
+
+def _headline(run: RunRecord) -> str:
+    scores = {n: v for n, v in run.scores.items() if n.count("/") < 2}
+    told = ""
+    if not scores and run.best:
+        step = run.best["step"]
+        row = next(
+            (
+                row
+                for row in reversed(run.rows)
+                if row["step"] <= step and run.best["monitor"] in row
+            ),
+            {},
+        )
+        scores = {n: v for n, v in row.items() if n.startswith("val") and n.count("/") < 2}
+        told = f'<p class="note">at epoch {run.best["epoch"] + 1}, the best so far</p>'
+    items = "".join(
+        f"<div{' class=main' if name.startswith('val') else ''}>"
+        f"<dt>{escaped(_title(name))}</dt><dd>{escaped(_score(name, value))}</dd></div>"
+        for name, value in scores.items()
+    )
+    return f'<dl class="scores">{items}</dl>{told}' if items else ""
+
+
+def _title(name: str) -> str:
+    stage, _, metric = name.partition("/")
+    return f"{STAGE_WORDS[stage]} {metric}" if metric and stage in STAGE_WORDS else name
+
+
+def _score(name: str, value: float | None) -> str:
+    if value is None or not is_finite(value):
+        return "not finite"
+    return f"{value:.1%}" if name.endswith("acc") and value <= 1 else readable(float(value))
+
+
+def _ending(run: RunRecord) -> str:
+    planned = run.setting("trainer", "max_epochs")
+    epochs = f"{run.epochs} of {planned} epochs" if planned else f"{run.epochs} epochs"
+    ended = run.starts[-1].get("ended", {}).get("why") if run.starts else None
+    state = ended or ("finished" if run.finished else "not finished: it was stopped, or is at work")
+    best = ""
+    if run.best:
+        best = f"; best at epoch {run.best['epoch'] + 1} by {run.best['monitor']}"
+    return f"{epochs}; {state}{best}"
+
+
+def _how(run: RunRecord) -> tuple[str, str]:
+    start: dict[str, Any] = run.starts[-1] if run.starts else {}
+    facts = [(key, value) for key, value in _facts(run, start) if value not in (None, "")]
+    rows = "".join(
+        f"<tr><th scope=row>{escaped(key)}</th><td>{escaped(value)}</td></tr>"
+        for key, value in facts
+    )
+    again = f"python train.py --config {shlex.quote(str(run.folder / 'config.yaml'))}"
+    html = f'<div class="scroll"><table>{rows}</table></div>'
+    html += f"<h3>Again</h3><pre>{escaped(again)}</pre>"
+    if run.starts:
+        started = "\n".join(_command(start) for start in run.starts)
+        html += f"<h3>As it was started</h3><pre>{escaped(started)}</pre>"
+    if run.config_text:
+        html += "<details><summary>config.yaml</summary>"
+        html += f'<pre tabindex="0">{escaped(run.config_text)}</pre></details>'
+    if versions := start.get("versions"):
+        listed = table(["package", "version"], [[k, v or "none"] for k, v in versions.items()])
+        html += f"<details><summary>versions</summary>{listed}</details>"
+    return "How it was made", html
+
+
+def _facts(run: RunRecord, start: dict[str, Any]) -> list[tuple[str, Any]]:
+    devices, git = start.get("devices") or {}, start.get("git") or {}
+    commit = git.get("commit", "")[:12]
+    return [
+        ("model", _class_name(run.setting("model", "net")) or _class_name(run.setting("model"))),
+        ("data", _class_name(run.setting("data", "dataset")) or _class_name(run.setting("data"))),
+        ("seed", start.get("seed")),
+        ("started", _date(start.get("date"))),
+        (
+            "device",
+            f"{devices['number']} × {devices['accelerator']} ({devices['name']})"
+            if devices
+            else "",
+        ),
+        ("host", f"{start.get('host', '')}, {start.get('platform', '')}" if start else ""),
+        ("commit", f"{commit}, with changes in {git['diff']}" if git.get("diff") else commit),
+    ]
+
+
+def _class_name(value: Any) -> str:
+    path = value.get("class_path") if isinstance(value, dict) else value
+    return str(path).rpartition(".")[2] if path else ""
+
+
+def _date(text: Any) -> str:
+    try:
+        return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M %Z")
+    except (TypeError, ValueError):
+        return ""
+
+
+def _command(start: dict[str, Any]) -> str:
+    words = [str(word) for word in start.get("command", [])]
+    program = Path(words[0]).name if words else "train.py"
+    return shlex.join(["python", program, *words[1:]])
