@@ -25,6 +25,7 @@ def curve_chart(
     *,
     best: float | None = None,
     percent: bool = False,
+    colours: Sequence[str] = (),
 ) -> Spec:
     """Lines over one another: a name to its points (x, y); nan and infinity are gaps.
 

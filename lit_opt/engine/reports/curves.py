@@ -35,8 +35,9 @@ class Curves:
     def spec(self, best: float | None = None) -> Spec:
         """`best`: the x to be marked."""
         colours = ORDER if set(self.lines) <= set(ORDER) else ()
-        options = {"best": best, "percent": self.percent, "colours": colours}
-        return curve_chart(self.lines, self.x, self.title, **options)
+        return curve_chart(
+            self.lines, self.x, self.title, best=best, percent=self.percent, colours=colours
+        )
 
 
 def curves_of(rows: list[Row]) -> list[Curves]:
