@@ -24,6 +24,7 @@ from lit_opt.engine.cli.precision import emulated
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.interface import model_of
 from lit_opt.engine.lightning_private import hide_idle_hooks, resume_steps_like_epochs
+from lit_opt.engine.reports.outcomes import Outcomes
 from lit_opt.engine.runs.checkpoint_file import FIRST_LOSS, LAST, checkpoints, use_safe_io
 from lit_opt.engine.runs.resume.changed_hyperparameters import FINDERS, ChangedHyperparameters
 from lit_opt.engine.runs.resume.replay_training import ReplayTraining
@@ -55,7 +56,7 @@ def own_callbacks(
     if given.enable_progress_bar is not False and not _has(users, ProgressBar):
         callbacks.append(EpochLines())
     if run:
-        callbacks.append(ScoreTables(run))
+        callbacks += [ScoreTables(run), Outcomes(run)]
     if command == "predict" and run:
         callbacks.append(WritePredictions(run))
     if command == "fit":
