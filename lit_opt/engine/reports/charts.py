@@ -49,6 +49,7 @@ def curve_chart(
         {"field": "y", "title": y, "type": "quantitative", "format": form},
     ]
     across = {"field": "x", "type": "quantitative", "title": x, "scale": {"nice": False}}
+    across["axis"] = {"tickMinStep": 1, "format": "~s" if x != "epoch" else "d"}
     up = {"field": "y", "type": "quantitative", "title": y, "scale": {"zero": False}}
     up["axis"] = {"format": "~%" if percent else "~g"}
     several = {"orient": "top", "title": None, "values": list(curves)}
@@ -124,7 +125,7 @@ def theme(dark: bool) -> dict[str, Any]:
             "symbolType": "stroke",
         },
         "title": {"color": text},
-        "range": {"category": colours, "ramp": ["transparent", colours[0]]},
+        "range": {"category": colours, "heatmap": ["#1d232a" if dark else "#f6f8fa", colours[0]]},
         "line": {"color": colours[0]},
         "bar": {"color": colours[0]},
         "point": {"color": colours[0]},

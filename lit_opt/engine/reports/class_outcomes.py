@@ -109,7 +109,7 @@ def confused_pairs(target: Tensor, preds: Tensor, num: int, most: int = 10) -> l
     """True class, predicted class and how often, of the most frequent errors."""
     wrong = preds != target
     pairs = target[wrong].long() * num + preds[wrong].long()
-    pairs, counts = pairs.unique(return_counts=True)
+    pairs, counts = torch.unique(pairs, return_counts=True)
     order = counts.argsort(descending=True, stable=True)[:most]
     return [[int(pairs[k]) // num, int(pairs[k]) % num, int(counts[k])] for k in order]
 

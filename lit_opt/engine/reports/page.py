@@ -60,15 +60,13 @@ def figure(caption: str, spec: Spec, alternative: str, note: str = "") -> str:
     )
 
 
-def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], caption: str = "") -> str:
+def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], label: str = "table") -> str:
     """A table that scrolls by itself where the page is narrow; numbers stand to the right."""
     head = "".join(f'<th scope="col">{escaped(name)}</th>' for name in header)
     body = "".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in rows)
-    title = f"<caption>{escaped(caption)}</caption>" if caption else ""
-    label = escaped(caption or "table")
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">'
-        f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escaped(label)}">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 

@@ -21,7 +21,8 @@ class RunRecord:
     """A run as its folder has it.
 
     `rows` are those of metrics.csv, numbers only; `scores` of metrics.json; `starts` of
-    environment.json; `best` the epoch, from 0, the step and the monitored metric of best.ckpt.
+    environment.json; `outcomes` of outcomes.json; `best` the epoch, from 0, the step and the
+    monitored metric of best.ckpt.
     """
 
     folder: Path
@@ -30,6 +31,7 @@ class RunRecord:
     starts: list[dict[str, Any]]
     config_text: str
     finished: bool
+    outcomes: dict[str, Any] = field(default_factory=dict)
     best: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -58,6 +60,7 @@ def read_run(folder: Path) -> RunRecord:
     if not any(path.is_file() for path in kept):
         raise UserError(f"'{folder}' is no run folder: it has no metrics.csv and no config.yaml")
     scores, starts = _json(folder / "metrics.json"), _json(folder / "environment.json")
+    outcomes = _json(folder / "outcomes.json")
     config = kept[1]
     return RunRecord(
         folder,
@@ -66,6 +69,7 @@ def read_run(folder: Path) -> RunRecord:
         [start for start in starts if isinstance(start, dict)] if isinstance(starts, list) else [],
         config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
         (folder / ".finished").is_file(),
+        outcomes if isinstance(outcomes, dict) else {},
         _best(folder / "checkpoints" / "best.ckpt"),
     )
 

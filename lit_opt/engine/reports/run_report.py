@@ -8,6 +8,7 @@ from typing import Any
 from lit_opt.engine.errors import warn
 from lit_opt.engine.reports.charts import save_figure
 from lit_opt.engine.reports.curves import curve_sections, curves_of
+from lit_opt.engine.reports.outcome_page import outcome_figures, outcome_sections
 from lit_opt.engine.reports.page import escaped, page, readable, table
 from lit_opt.engine.reports.run_record import RunRecord, is_finite, read_run
 from lit_opt.engine.runs.atomic_file import write_text
@@ -48,7 +49,7 @@ def report_at_end(folder: Path) -> None:
 def write_report(folder: Path) -> Path:
     """The path of the page. Raises `UserError` if the folder is no run's."""
     run = read_run(folder)
-    sections = [*curve_sections(run), _how(run)]
+    sections = [*curve_sections(run), *outcome_sections(run.outcomes), _how(run)]
     write_text(folder / REPORT, page(folder.resolve().name, sections, _lead(run)))
     return folder / REPORT
 
@@ -56,12 +57,13 @@ def write_report(folder: Path) -> Path:
 def save_figures(folder: Path, formats: list[str]) -> list[Path]:
     """The figures of the page in `folder/figures`; their paths."""
     paths = []
-    charts = curves_of(read_run(folder).rows) if formats else []
-    for chart in charts:
-        name = "".join(c if c.isalnum() else "-" for c in f"{chart.title} by {chart.x}")
+    run = read_run(folder)
+    figures = {f"{chart.title} by {chart.x}": chart.spec() for chart in curves_of(run.rows)}
+    for title, spec in (figures | outcome_figures(run.outcomes)).items():
+        name = "".join(c if c.isalnum() else "-" for c in title)
         for suffix in formats:
             paths.append(folder / "figures" / f"{name}.{suffix}")
-            save_figure(chart.spec(), paths[-1])
+            save_figure(spec, paths[-1])
     return paths
 
 

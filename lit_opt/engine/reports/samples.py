@@ -26,7 +26,7 @@ class Samples:
     """
 
     def __init__(self, loader: Any, data: Any, split: str) -> None:
-        self.dataset = getattr(loader, "dataset", None)
+        self.dataset: Any = getattr(loader, "dataset", None)
         self.split, self.data = split, data
         sampler = getattr(loader, "sampler", None)
         in_order = isinstance(sampler, SequentialSampler) or not getattr(sampler, "shuffle", True)
@@ -46,7 +46,7 @@ class Samples:
             if hasattr(self.dataset, "__getitems__"):
                 x, _ = self.dataset.__getitems__([place])
                 return x[0]
-            return self.dataset[place][0]  # type: ignore[index]
+            return self.dataset[place][0]
         return None
 
     def picture(self, place: int) -> str | None:

@@ -1,0 +1,204 @@
+"""The part of the page on classes: matrix, wrong samples, table of the classes, calibration."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from lit_opt.engine.reports.cards import Card, cards
+from lit_opt.engine.reports.charts import Spec, chart
+from lit_opt.engine.reports.page import escaped, figure, json_inside, table
+
+ROWS = 100  # of the table of classes
+Kept = dict[str, Any]
+
+
+def class_sections(kept: Kept) -> list[tuple[str, str]]:
+    """`kept`: of ClassOutcomes."""
+    return [
+        ("Confusion matrix", _matrix(kept)),
+        ("Surest mistakes", _surest(kept)),
+        ("Classes", f'<div class="grid">{_table(kept)}{_pairs(kept)}</div>'),
+        ("Calibration", _calibration(kept)),
+    ]
+
+
+def class_figures(kept: Kept) -> dict[str, Spec]:
+    """By file name, for papers."""
+    return {"confusion-matrix": matrix_chart(kept), "calibration": calibration_chart(kept["bins"])}
+
+
+# ---- the matrix
+
+
+def _matrix(kept: Kept) -> str:
+    names, shown, matrix = kept["names"], kept["shown"], kept["matrix"]
+    few = ""
+    if len(shown) < len(names):
+        few = f" The {len(shown)} of {len(names):,} classes with the most errors are shown."
+    kind = "upright" if max(len(names[k]) for k in shown) > 4 else "flat"
+    head = "".join(
+        f'<th scope="col"><span class="{kind}">{escaped(names[k])}</span></th>' for k in shown
+    )
+    body = "".join(
+        f'<tr><th scope="row">{escaped(names[true])}</th>'
+        + "".join(
+            _cell(count, sum(row), true, pred, names)
+            for pred, count in zip(shown, row, strict=True)
+        )
+        + "</tr>"
+        for true, row in zip(shown, matrix, strict=True)
+    )
+    return (
+        f"<p>Rows are the true classes, columns what was predicted.{few} "
+        "Choose a number to see some of its samples.</p>"
+        '<div class="scroll matrix" tabindex="0" role="region" aria-label="confusion matrix">'
+        f"<table><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        '<div id="cell" aria-live="polite"></div>'
+        f'<script type="application/json" id="samples">{json_inside(_samples(kept))}</script>'
+    )
+
+
+def _cell(count: int, total: int, true: int, pred: int, names: list[str]) -> str:
+    if not count:
+        return "<td>0</td>"
+    share = f"{0.08 + 0.3 * (count / total) ** 0.5:.2f}"
+    kind = "right" if true == pred else "wrong"
+    about = f"{count} of {names[true]} predicted as {names[pred]}"
+    return (
+        f'<td><button type="button" class="{kind}" style="--share:{share}" '
+        f'data-true="{true}" data-pred="{pred}" aria-pressed="false" '
+        f'aria-label="{escaped(about)}">{count:,}</button></td>'
+    )
+
+
+def _samples(kept: Kept) -> list[dict[str, Any]]:
+    """For the script: which cell they are of, and what is shown of them."""
+    return [
+        {"true": s["true"], "pred": s["pred"], "picture": s["picture"]} | _words(s, kept["names"])
+        for s in kept["samples"]
+    ]
+
+
+def _words(sample: Kept, names: list[str]) -> dict[str, str]:
+    true, pred = names[sample["true"]], names[sample["pred"]]
+    told = f"{true}, predicted {pred}" if true != pred else f"{true}, predicted so"
+    return {"title": told, "about": f"{sample['prob']:.1%} sure", "name": sample["name"]}
+
+
+def _surest(kept: Kept) -> str:
+    by_place = {sample["place"]: sample for sample in kept["samples"]}
+    wrong = [by_place[place] for place in kept["wrong"] if place in by_place]
+    if not wrong:
+        return "<p>No sample is predicted wrongly.</p>"
+    shown = [
+        Card([(s["picture"], "")] if s["picture"] else [], **_words(s, kept["names"]))
+        for s in wrong
+    ]
+    return f"<p>Wrong, and the net was the surest of them.</p>{cards(shown)}"
+
+
+# ---- tables
+
+
+def _table(kept: Kept) -> str:
+    rows = [[name, *row] for name, row in zip(kept["names"], kept["classes"], strict=True)]
+    told = "Each class"
+    if len(rows) > ROWS:
+        told = f"The {ROWS} of {len(rows):,} classes with the lowest F1"
+        rows = sorted(rows, key=lambda row: row[3])[:ROWS]
+    header = ["class", "precision", "recall", "F1", "samples"]
+    return f"<div><h3>{told}</h3>{table(header, _rounded(rows), told)}</div>"
+
+
+def _rounded(rows: Iterable[list[Any]]) -> Iterable[list[Any]]:
+    for name, *scores, count in rows:
+        yield [name, *(round(score, 3) for score in scores), int(count)]
+
+
+def _pairs(kept: Kept) -> str:
+    names, classes = kept["names"], kept["classes"]
+    rows = [
+        [names[true], names[pred], count, f"{count / classes[true][3]:.1%}"]
+        for true, pred, count in kept["pairs"]
+    ]
+    header = ["true", "predicted", "samples", "of the class"]
+    shown = table(header, rows, "Most confused") if rows else "<p>None.</p>"
+    return f"<div><h3>Most confused</h3>{shown}</div>"
+
+
+# ---- calibration
+
+
+def _calibration(kept: Kept) -> str:
+    bins = kept["bins"]
+    rows = [
+        [f"{m / len(bins):.2f} to {(m + 1) / len(bins):.2f}", int(n), f"{conf:.1%}", f"{acc:.1%}"]
+        for m, (n, conf, acc) in enumerate(bins)
+        if n
+    ]
+    listed = table(["confidence", "samples", "mean confidence", "accuracy"], rows, "Calibration")
+    note = (
+        f"Expected calibration error {kept['ece']:.4f}: ECE = Σ n_m / N · |accuracy_m - "
+        f"confidence_m| over {len(bins)} equal bins m of the largest probability "
+        "(Guo et al. 2017, On Calibration of Modern Neural Networks, eq. 3). On the dashed line "
+        "the net is right as often as it is sure."
+    )
+    return figure("Accuracy by confidence", calibration_chart(bins), listed, note)
+
+
+def calibration_chart(bins: list[list[float]]) -> Spec:
+    """Bars of the accuracy in each bin of confidence, and the diagonal."""
+    rows = [
+        {"low": m / len(bins), "high": (m + 1) / len(bins), "n": n, "sure": conf, "acc": acc}
+        for m, (n, conf, acc) in enumerate(bins)
+        if n
+    ]
+    form = {"type": "quantitative", "format": ".1%"}
+    bars = {
+        "x": {
+            "field": "low",
+            "type": "quantitative",
+            "title": "confidence",
+            "scale": {"domain": [0, 1]},
+            "axis": {"format": "~%"},
+        },
+        "x2": {"field": "high"},
+        "y": {
+            "field": "acc",
+            "type": "quantitative",
+            "title": "accuracy",
+            "scale": {"domain": [0, 1]},
+            "axis": {"format": "~%"},
+        },
+        "y2": {"datum": 0},
+        "tooltip": [
+            {"field": "n", "title": "samples"},
+            {"field": "sure", "title": "mean confidence", **form},
+            {"field": "acc", "title": "accuracy", **form},
+        ],
+    }
+    ends = {"x": {"datum": 0}, "y": {"datum": 0}, "x2": {"datum": 1}, "y2": {"datum": 1}}
+    line = {"mark": {"type": "rule", "strokeDash": [4, 4]}, "encoding": ends}
+    bar = {"mark": {"type": "bar", "opacity": 0.75}, "encoding": bars}
+    return chart(rows, layer=[bar, line])
+
+
+def matrix_chart(kept: Kept) -> Spec:
+    """The confusion matrix as a figure for papers; the page has it as a table of buttons."""
+    names = [kept["names"][k] for k in kept["shown"]]
+    rows = [
+        {"true": true, "pred": pred, "n": n, "share": n / max(1, sum(row))}
+        for true, row in zip(names, kept["matrix"], strict=True)
+        for pred, n in zip(names, row, strict=True)
+    ]
+    axes = {
+        "x": {"field": "pred", "type": "nominal", "title": "predicted", "sort": names},
+        "y": {"field": "true", "type": "nominal", "title": "true", "sort": names},
+    }
+    tint = {"field": "share", "type": "quantitative", "legend": None}
+    above = {"condition": {"test": "datum.share > 0.5", "value": "white"}, "value": "black"}
+    text = axes | {"text": {"field": "n"}, "color": above}
+    layers = [
+        {"mark": "rect", "encoding": axes | {"color": tint}},
+        {"mark": "text", "encoding": text},
+    ]
+    return chart(rows, height=max(200, 30 * len(names)), layer=layers)
