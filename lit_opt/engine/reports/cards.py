@@ -16,9 +16,10 @@ class Card:
     name: str = ""
 
 
-def cards(shown: Iterable[Card]) -> str:
+def cards(shown: Iterable[Card], wide: bool = False) -> str:
     """A list that has as many columns as the page has room for."""
-    return f'<ul class="cards">{"".join(map(_card, shown))}</ul>\n'
+    kind = "cards wide" if wide else "cards"
+    return f'<ul class="{kind}">{"".join(map(_card, shown))}</ul>\n'
 
 
 def _card(card: Card) -> str:

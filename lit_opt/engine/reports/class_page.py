@@ -1,6 +1,6 @@
 """The part of the page on classes: matrix, wrong samples, table of the classes, calibration."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from lit_opt.engine.reports.cards import Card, cards
@@ -30,6 +30,16 @@ def class_figures(kept: Kept) -> dict[str, Spec]:
 
 
 def _matrix(kept: Kept) -> str:
+    """With the samples of its cells, which the script shows."""
+    return (
+        matrix_of(kept, "Choose a number to see some of its samples.", _button)
+        + '<div id="cell" aria-live="polite"></div>'
+        f'<script type="application/json" id="samples">{json_inside(_samples(kept))}</script>'
+    )
+
+
+def matrix_of(kept: Kept, note: str, cell: Callable[..., str]) -> str:
+    """`cell(count, that of its row, true, pred, names)` is the HTML of a number above 0."""
     names, shown, matrix = kept["names"], kept["shown"], kept["matrix"]
     few = ""
     if len(shown) < len(names):
@@ -41,33 +51,30 @@ def _matrix(kept: Kept) -> str:
     body = "".join(
         f'<tr><th scope="row">{escaped(names[true])}</th>'
         + "".join(
-            _cell(count, sum(row), true, pred, names)
+            f"<td>{cell(count, sum(row), true, pred, names) if count else 0}</td>"
             for pred, count in zip(shown, row, strict=True)
         )
         + "</tr>"
         for true, row in zip(shown, matrix, strict=True)
     )
     return (
-        f"<p>Rows are the true classes, columns what was predicted.{few} "
-        "Choose a number to see some of its samples.</p>"
+        f"<p>Rows are the true classes, columns what was predicted.{few} {note}</p>"
         '<div class="scroll matrix" tabindex="0" role="region" aria-label="confusion matrix">'
         f"<table><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-        '<div id="cell" aria-live="polite"></div>'
-        f'<script type="application/json" id="samples">{json_inside(_samples(kept))}</script>'
     )
 
 
-def _cell(count: int, total: int, true: int, pred: int, names: list[str]) -> str:
-    if not count:
-        return "<td>0</td>"
-    share = f"{0.08 + 0.3 * (count / total) ** 0.5:.2f}"
-    kind = "right" if true == pred else "wrong"
+def _button(count: int, total: int, true: int, pred: int, names: list[str]) -> str:
     about = f"{count} of {names[true]} predicted as {names[pred]}"
     return (
-        f'<td><button type="button" class="{kind}" style="--share:{share}" '
-        f'data-true="{true}" data-pred="{pred}" aria-pressed="false" '
-        f'aria-label="{escaped(about)}">{count:,}</button></td>'
+        f'<button type="button" {tinted(count / total, true == pred)} data-true="{true}" '
+        f'data-pred="{pred}" aria-pressed="false" aria-label="{escaped(about)}">{count:,}</button>'
     )
+
+
+def tinted(share: float, right: bool) -> str:
+    """Attributes that colour a cell by its share of the row."""
+    return f'class="{"right" if right else "wrong"}" style="--share:{0.08 + 0.3 * share**0.5:.2f}"'
 
 
 def _samples(kept: Kept) -> list[dict[str, Any]]:
@@ -106,12 +113,13 @@ def _table(kept: Kept) -> str:
         told = f"The {ROWS} of {len(rows):,} classes with the lowest F1"
         rows = sorted(rows, key=lambda row: row[3])[:ROWS]
     header = ["class", "precision", "recall", "F1", "samples"]
-    return f"<div><h3>{told}</h3>{table(header, _rounded(rows), told)}</div>"
+    return f"<div><h3>{told}</h3>{table(header, rounded(rows), told)}</div>"
 
 
-def _rounded(rows: Iterable[list[Any]]) -> Iterable[list[Any]]:
+def rounded(rows: Iterable[list[Any]]) -> Iterable[list[Any]]:
+    """Scores in three decimals between the name and the number."""
     for name, *scores, count in rows:
-        yield [name, *(round(score, 3) for score in scores), int(count)]
+        yield [name, *(f"{score:.3f}" for score in scores), int(count)]
 
 
 def _pairs(kept: Kept) -> str:
@@ -129,23 +137,30 @@ def _pairs(kept: Kept) -> str:
 
 
 def _calibration(kept: Kept) -> str:
+    return calibration_figure(
+        kept,
+        "Accuracy by confidence",
+        "accuracy",
+        "ECE = Σ n_m / N · |accuracy_m - confidence_m| over 15 equal bins m of the largest "
+        "probability (Guo et al. 2017, On Calibration of Modern Neural Networks, eq. 3). On the "
+        "dashed line the net is right as often as it is sure.",
+    )
+
+
+def calibration_figure(kept: Kept, title: str, y: str, formula: str) -> str:
+    """`y`: what is compared with the confidence."""
     bins = kept["bins"]
     rows = [
         [f"{m / len(bins):.2f} to {(m + 1) / len(bins):.2f}", int(n), f"{conf:.1%}", f"{acc:.1%}"]
         for m, (n, conf, acc) in enumerate(bins)
         if n
     ]
-    listed = table(["confidence", "samples", "mean confidence", "accuracy"], rows, "Calibration")
-    note = (
-        f"Expected calibration error {kept['ece']:.4f}: ECE = Σ n_m / N · |accuracy_m - "
-        f"confidence_m| over {len(bins)} equal bins m of the largest probability "
-        "(Guo et al. 2017, On Calibration of Modern Neural Networks, eq. 3). On the dashed line "
-        "the net is right as often as it is sure."
-    )
-    return figure("Accuracy by confidence", calibration_chart(bins), listed, note)
+    listed = table(["confidence", "number", "mean confidence", y], rows, "Calibration")
+    note = f"Expected calibration error {kept['ece']:.4f}: {formula}"
+    return figure(title, calibration_chart(bins, y), listed, note)
 
 
-def calibration_chart(bins: list[list[float]]) -> Spec:
+def calibration_chart(bins: list[list[float]], y: str = "accuracy") -> Spec:
     """Bars of the accuracy in each bin of confidence, and the diagonal."""
     rows = [
         {"low": m / len(bins), "high": (m + 1) / len(bins), "n": n, "sure": conf, "acc": acc}
@@ -165,15 +180,15 @@ def calibration_chart(bins: list[list[float]]) -> Spec:
         "y": {
             "field": "acc",
             "type": "quantitative",
-            "title": "accuracy",
+            "title": y,
             "scale": {"domain": [0, 1]},
             "axis": {"format": "~%"},
         },
         "y2": {"datum": 0},
         "tooltip": [
-            {"field": "n", "title": "samples"},
+            {"field": "n", "title": "number"},
             {"field": "sure", "title": "mean confidence", **form},
-            {"field": "acc", "title": "accuracy", **form},
+            {"field": "acc", "title": y, **form},
         ],
     }
     ends = {"x": {"datum": 0}, "y": {"datum": 0}, "x2": {"datum": 1}, "y2": {"datum": 1}}

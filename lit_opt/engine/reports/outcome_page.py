@@ -5,11 +5,21 @@ from typing import Any
 
 from lit_opt.engine.reports.charts import Spec
 from lit_opt.engine.reports.class_page import class_figures, class_sections
+from lit_opt.engine.reports.label_page import label_figures, label_sections
+from lit_opt.engine.reports.mask_page import mask_figures, mask_sections
+from lit_opt.engine.reports.number_page import number_figures, number_sections
 from lit_opt.engine.reports.page import escaped
+from lit_opt.engine.reports.token_page import token_figures, token_sections
 
 Sections = Callable[[dict[str, Any]], list[tuple[str, str]]]
 Figures = Callable[[dict[str, Any]], dict[str, Spec]]
-PARTS: dict[str, tuple[Sections, Figures]] = {"classes": (class_sections, class_figures)}
+PARTS: dict[str, tuple[Sections, Figures]] = {
+    "classes": (class_sections, class_figures),
+    "labels": (label_sections, label_figures),
+    "numbers": (number_sections, number_figures),
+    "masks": (mask_sections, mask_figures),
+    "tokens": (token_sections, token_figures),
+}
 WHY = {
     "val": "The validation set, not the test set: what is looked at to improve a model "
     "must not be what measures it at the end.",

@@ -13,9 +13,13 @@ from torch import Tensor
 
 from lit_opt.engine.errors import warn
 from lit_opt.engine.reports.class_outcomes import ClassOutcomes
+from lit_opt.engine.reports.label_outcomes import LabelOutcomes
+from lit_opt.engine.reports.mask_outcomes import MaskOutcomes
+from lit_opt.engine.reports.number_outcomes import NumberOutcomes
 from lit_opt.engine.reports.samples import Samples
+from lit_opt.engine.reports.token_outcomes import TokenOutcomes
 from lit_opt.engine.runs.atomic_file import write_text
-from lit_opt.engine.targets import Classes
+from lit_opt.engine.targets import Classes, DenseClasses, MultiLabel, NextToken, Regression
 from lit_opt.engine.tasks.metrics import Scores
 
 OUTCOMES = "outcomes.json"
@@ -39,7 +43,13 @@ class OutcomesOfKind(Protocol):
 
 
 # The nearest class of a kind of targets decides; one that has none here shows its curves only.
-KINDS: dict[type, type[OutcomesOfKind]] = {Classes: ClassOutcomes}
+KINDS: dict[type, type[OutcomesOfKind]] = {
+    Classes: ClassOutcomes,
+    MultiLabel: LabelOutcomes,
+    Regression: NumberOutcomes,
+    DenseClasses: MaskOutcomes,
+    NextToken: TokenOutcomes,
+}
 
 
 class Outcomes(Callback):
@@ -99,7 +109,9 @@ class Outcomes(Callback):
         try:
             loaders: Any = trainer.val_dataloaders if split == "val" else trainer.test_dataloaders
             loader = loaders[0] if isinstance(loaders, list) else loaders
-            samples = Samples(loader, trainer.datamodule, split)  # type: ignore[attr-defined]
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            net = module if trainer.world_size == 1 else None
+            samples = Samples(loader, data, split, net, trainer.strategy.root_device)
             about = {
                 "kind": collected.kind,
                 "split": split,

@@ -4,6 +4,7 @@ Whatever comes from a run goes through `escaped` or `json_inside`.
 """
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
@@ -62,18 +63,26 @@ def figure(caption: str, spec: Spec, alternative: str, note: str = "") -> str:
 
 def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], label: str = "table") -> str:
     """A table that scrolls by itself where the page is narrow; numbers stand to the right."""
-    head = "".join(f'<th scope="col">{escaped(name)}</th>' for name in header)
-    body = "".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in rows)
+    rows = [list(row) for row in rows]
+    columns = [[row[k] for row in rows] for k in range(len(header))]
+    right = [' class="number"' if _are_numbers(column) else "" for column in columns]
+    head = _row("th", header, right)
+    body = "".join(f"<tr>{_row('td', row, right)}</tr>" for row in rows)
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escaped(label)}">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
-def _cell(value: Any) -> str:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    kind = ' class="number"' if number else ""
-    return f"<td{kind}>{escaped(readable(value))}</td>"
+def _row(kind: str, values: Iterable[Any], classes: list[str]) -> str:
+    return "".join(
+        f"<{kind}{' scope=col' if kind == 'th' else ''}{name}>{escaped(readable(value))}</{kind}>"
+        for value, name in zip(values, classes, strict=True)
+    )
+
+
+def _are_numbers(column: Sequence[Any]) -> bool:
+    return all(re.fullmatch(r"-?[\d.,]*(e[-+]\d+)?%?", readable(value)) for value in column)
 
 
 def readable(value: Any) -> str:

@@ -23,9 +23,13 @@ class Samples:
         loader: Of the validation or test.
         data: The LightningDataModule, which may know the samples' names.
         split: "val" or "test".
+        net: The module, if it may be called by one process alone; on `device`.
     """
 
-    def __init__(self, loader: Any, data: Any, split: str) -> None:
+    def __init__(
+        self, loader: Any, data: Any, split: str, net: Any = None, device: Any = "cpu"
+    ) -> None:
+        self.net, self.device = net, device
         self.dataset: Any = getattr(loader, "dataset", None)
         self.split, self.data = split, data
         sampler = getattr(loader, "sampler", None)
@@ -68,14 +72,14 @@ def as_bytes(x: Tensor) -> Tensor:
     return ((x - low) / (high - low).clamp(min=1e-12) * 255).round().to(torch.uint8)
 
 
-def data_url(image: Tensor, lossless: bool = False) -> str:
-    """uint8 (1, H, W) or (3, H, W) as a PNG, or as a JPEG of at most 96 pixels a side."""
+def data_url(image: Tensor, side: int = SIDE) -> str:
+    """uint8 (1, H, W) or (3, H, W) as a PNG, or as a JPEG of at most `side` pixels a side."""
     from PIL import Image
 
     pixels = image.movedim(0, -1).squeeze(-1).contiguous().numpy()
     picture = Image.fromarray(pixels)
-    kind = "png" if lossless or max(picture.size) <= LOSSLESS else "jpeg"
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
+    kind = "png" if max(picture.size) <= LOSSLESS else "jpeg"
+    picture.thumbnail((side, side), Image.Resampling.BOX)
     file = io.BytesIO()
     picture.save(file, kind, quality=85, optimize=True)
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
@@ -89,3 +93,36 @@ def in_order_of_samples(parts: Sequence[Tensor]) -> Tensor:
     for rank, part in enumerate(parts):
         rows[rank :: len(parts)] = part
     return rows
+
+
+class Worst:
+    """The samples with the largest scores so far, with what belongs to them, on their device."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.seen = most, 0
+        self.kept: list[Tensor] = []
+
+    def add(self, scores: Tensor, *values: Tensor) -> None:
+        """`scores`: (B,); `values`: (B, …) each. They are counted in their order."""
+        places = torch.arange(self.seen, self.seen + len(scores), device=scores.device)
+        self.seen += len(scores)
+        new = [scores.float(), places, *values]
+        if self.kept:
+            new = [torch.cat(pair) for pair in zip(self.kept, new, strict=True)]
+        best = new[0].argsort(descending=True, stable=True)[: self.most]
+        self.kept = [value[best] for value in new]
+
+    def state(self) -> Worst:
+        """Itself, on the CPU."""
+        self.kept = [value.cpu() for value in self.kept]
+        return self
+
+    @staticmethod
+    def merged(parts: Sequence[Worst], most: int) -> list[tuple[int, list[Tensor]]]:
+        """Places among the samples of all processes, and the values there; the worst first."""
+        rows = []
+        for rank, part in enumerate(parts):
+            for score, place, *values in zip(*part.kept, strict=True):
+                rows.append((float(score), int(place) * len(parts) + rank, list(values)))
+        rows.sort(key=lambda row: (-row[0], row[1]))
+        return [(place, values) for _, place, values in rows[:most]]
