@@ -25,6 +25,7 @@ from lit_opt.engine.errors import UserError
 from lit_opt.engine.interface import model_of
 from lit_opt.engine.lightning_private import hide_idle_hooks, resume_steps_like_epochs
 from lit_opt.engine.reports.outcomes import Outcomes
+from lit_opt.engine.reports.timing import Timing
 from lit_opt.engine.runs.checkpoint_file import FIRST_LOSS, LAST, checkpoints, use_safe_io
 from lit_opt.engine.runs.resume.changed_hyperparameters import FINDERS, ChangedHyperparameters
 from lit_opt.engine.runs.resume.replay_training import ReplayTraining
@@ -60,7 +61,7 @@ def own_callbacks(
     if command == "predict" and run:
         callbacks.append(WritePredictions(run))
     if command == "fit":
-        callbacks += [StepLog(), RunningScores(), PlateauBeforeCheckpoint()]
+        callbacks += [StepLog(), Timing(), RunningScores(), PlateauBeforeCheckpoint()]
         callbacks += [NoBatchOfOne(), ReplayTraining()]
         if not _has(users, StopAtNonFinite):
             callbacks.append(StopAtNonFinite())

@@ -30,7 +30,7 @@ from lit_opt.engine.errors import RunError, Stopped, UserError
 from lit_opt.engine.interface import data_of, model_of
 from lit_opt.engine.lightning_private import is_of_sigterm
 from lit_opt.engine.loading.facts import facts_in
-from lit_opt.engine.reports.run_report import report_at_end
+from lit_opt.engine.reports.at_end import leave_report, report_if_broken
 from lit_opt.engine.runs.atomic_file import write_text
 from lit_opt.engine.runs.checkpoint_file import LAST, newest_valid
 from lit_opt.engine.runs.environment import record_start
@@ -205,7 +205,8 @@ def _recorded(
     write_text(path, f"# python train.py --config {path}\n{text}")
     record_start(this.folder, this.trainer, config.seed_everything)
     try:
-        yield
+        with report_if_broken(this.folder, this.trainer):
+            yield
     except (RunError, Stopped):
         raise
     except Exception:  # such as another batch size inside an epoch
@@ -259,10 +260,12 @@ def _predict(this: Run, point: Path | None) -> None:
 
 
 def _finish(this: Run, config: Namespace) -> None:
-    if why := early_end(this.trainer):
+    why = early_end(this.trainer)
+    if why:
         this.trainer.print(why)
     if this.folder:
         if this.trainer.is_global_zero:
             mark_finished(this.folder, config.trainer)
-            report_at_end(this.folder)
+            if path := leave_report(this.folder, this.trainer, why or "finished"):
+                this.trainer.print(f"report: {path}")
         this.trainer.print(f"run folder: {this.folder}")

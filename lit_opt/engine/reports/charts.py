@@ -15,7 +15,7 @@ from lit_opt.engine.runs.atomic_file import write_text
 
 POINTS = 300  # of a curve; more can't be told apart on a screen
 Points = Sequence[tuple[float, float]]
-Spec = dict[str, Any]
+ChartSpec = dict[str, Any]
 
 
 def curve_chart(
@@ -26,7 +26,7 @@ def curve_chart(
     best: float | None = None,
     percent: bool = False,
     colours: Sequence[str] = (),
-) -> Spec:
+) -> ChartSpec:
     """Lines over one another: a name to its points (x, y); nan and infinity are gaps.
 
     Args:
@@ -49,8 +49,11 @@ def curve_chart(
         {"field": "y", "title": y, "type": "quantitative", "format": form},
     ]
     across = {"field": "x", "type": "quantitative", "title": x, "scale": {"nice": False}}
-    across["axis"] = {"tickMinStep": 1, "format": "~s" if x != "epoch" else "d"}
-    up = {"field": "y", "type": "quantitative", "title": y, "scale": {"zero": False}}
+    places = sorted({x for points in curves.values() for x, _ in points})
+    across["axis"] = {"format": "~s" if places[-1:] > [9999] else ",d"}
+    if len(places) <= 12:  # no epoch 1.5
+        across["axis"] = {"values": places, "format": ",d", "labelOverlap": True}
+    up = {"field": "y", "type": "quantitative", "title": y, "scale": _scale_of(rows)}
     up["axis"] = {"format": "~%" if percent else "~g"}
     several = {"orient": "top", "title": None, "values": list(curves)}
     legend = several if len(curves) > 1 else None
@@ -59,7 +62,7 @@ def curve_chart(
     encoding = {"x": across, "y": up, "color": hue}
     near = {"type": "point", "on": "pointerover", "nearest": True, "clear": "pointerout"}
     shown = {"condition": {"param": "near", "empty": False, "value": 1}, "value": 0}
-    layers: list[Spec] = [{"mark": {"type": "line", "strokeWidth": 2}, "encoding": encoding}]
+    layers: list[ChartSpec] = [{"mark": {"type": "line", "strokeWidth": 2}, "encoding": encoding}]
     if best is not None:
         layers.append(_rule_at(best))
     alone = min((len(points) for points in curves.values()), default=0) < 2
@@ -74,7 +77,17 @@ def curve_chart(
     return chart(rows, layer=layers)
 
 
-def _rule_at(x: float) -> Spec:
+def _scale_of(rows: list[dict[str, Any]]) -> ChartSpec:
+    """Not from 0 on; a tenth of the value around one that is always the same."""
+    values = {row["y"] for row in rows} - {None}
+    if len(values) != 1:
+        return {"zero": False}
+    value = values.pop()
+    margin = abs(value) / 10 or 1
+    return {"domain": [value - margin, value + margin]}
+
+
+def _rule_at(x: float) -> ChartSpec:
     return {
         "data": {"values": [{"x": x}]},
         "mark": {"type": "rule", "strokeDash": [4, 4]},
@@ -82,7 +95,7 @@ def _rule_at(x: float) -> Spec:
     }
 
 
-def chart(rows: list[dict[str, Any]], height: int = 220, **parts: Any) -> Spec:
+def chart(rows: list[dict[str, Any]], height: int = 220, **parts: Any) -> ChartSpec:
     """A chart of `rows`, as wide as the page; `parts` are a spec's mark, encoding or layer."""
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
@@ -111,7 +124,12 @@ def theme(dark: bool) -> dict[str, Any]:
     """Vega-Lite's `config` for a light or a dark page."""
     text, line = ("#c9d1d9", "#3a424d") if dark else ("#3d4450", "#dfe3e8")
     colours = DARK if dark else LIGHT
-    axis: Spec = {"labelColor": text, "titleColor": text, "gridColor": line, "domainColor": line}
+    axis: ChartSpec = {
+        "labelColor": text,
+        "titleColor": text,
+        "gridColor": line,
+        "domainColor": line,
+    }
     axis |= {"tickColor": line, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 400}
     return {
         "background": "transparent",
@@ -156,7 +174,7 @@ def vega_bundle() -> str | None:
     return str(library.javascript_bundle())
 
 
-def save_figure(spec: Spec, path: Path) -> None:
+def save_figure(spec: ChartSpec, path: Path) -> None:
     """Draws a spec on white, 640 pixels wide, as its suffix says: .svg, or .png at twice the size.
 
     Raises:

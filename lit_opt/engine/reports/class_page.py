@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from lit_opt.engine.reports.cards import Card, cards
-from lit_opt.engine.reports.charts import Spec, chart
+from lit_opt.engine.reports.charts import ChartSpec, chart
 from lit_opt.engine.reports.page import escaped, figure, json_inside, table
+from lit_opt.engine.reports.run_record import Kept
 
 ROWS = 100  # of the table of classes
-Kept = dict[str, Any]
 
 
 def class_sections(kept: Kept) -> list[tuple[str, str]]:
@@ -16,12 +16,12 @@ def class_sections(kept: Kept) -> list[tuple[str, str]]:
     return [
         ("Confusion matrix", _matrix(kept)),
         ("Surest mistakes", _surest(kept)),
-        ("Classes", f'<div class="grid">{_table(kept)}{_pairs(kept)}</div>'),
+        ("Classes", f'<div class="grid">{_class_table(kept)}{_most_confused(kept)}</div>'),
         ("Calibration", _calibration(kept)),
     ]
 
 
-def class_figures(kept: Kept) -> dict[str, Spec]:
+def class_figures(kept: Kept) -> dict[str, ChartSpec]:
     """By file name, for papers."""
     return {"confusion-matrix": matrix_chart(kept), "calibration": calibration_chart(kept["bins"])}
 
@@ -106,7 +106,7 @@ def _surest(kept: Kept) -> str:
 # ---- tables
 
 
-def _table(kept: Kept) -> str:
+def _class_table(kept: Kept) -> str:
     rows = [[name, *row] for name, row in zip(kept["names"], kept["classes"], strict=True)]
     told = "Each class"
     if len(rows) > ROWS:
@@ -122,7 +122,7 @@ def rounded(rows: Iterable[list[Any]]) -> Iterable[list[Any]]:
         yield [name, *(f"{score:.3f}" for score in scores), int(count)]
 
 
-def _pairs(kept: Kept) -> str:
+def _most_confused(kept: Kept) -> str:
     names, classes = kept["names"], kept["classes"]
     rows = [
         [names[true], names[pred], count, f"{count / classes[true][3]:.1%}"]
@@ -160,7 +160,7 @@ def calibration_figure(kept: Kept, title: str, y: str, formula: str) -> str:
     return figure(title, calibration_chart(bins, y), listed, note)
 
 
-def calibration_chart(bins: list[list[float]], y: str = "accuracy") -> Spec:
+def calibration_chart(bins: list[list[float]], y: str = "accuracy") -> ChartSpec:
     """Bars of the accuracy in each bin of confidence, and the diagonal."""
     rows = [
         {"low": m / len(bins), "high": (m + 1) / len(bins), "n": n, "sure": conf, "acc": acc}
@@ -197,7 +197,7 @@ def calibration_chart(bins: list[list[float]], y: str = "accuracy") -> Spec:
     return chart(rows, layer=[bar, line])
 
 
-def matrix_chart(kept: Kept) -> Spec:
+def matrix_chart(kept: Kept) -> ChartSpec:
     """The confusion matrix as a figure for papers; the page has it as a table of buttons."""
     names = [kept["names"][k] for k in kept["shown"]]
     rows = [

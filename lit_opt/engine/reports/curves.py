@@ -4,15 +4,16 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from lit_opt.engine.reports.charts import Spec, curve_chart, thinned
+from lit_opt.engine.reports.charts import ChartSpec, curve_chart, thinned
 from lit_opt.engine.reports.page import figure, table
-from lit_opt.engine.reports.run_record import Row, RunRecord
+from lit_opt.engine.reports.run_record import CurveRow, RunRecord
 
 STAGES = {"val": "validation", "valid": "validation", "validation": "validation"}
 STAGES |= {"train": "training", "training": "training", "test": "test"}
 ORDER = ["validation", "training", "test"]  # the first one has the accent colour
 NAME = re.compile(rf"({'|'.join(sorted(STAGES, key=len, reverse=True))})[/_.-](.+)", re.IGNORECASE)
 CHARTS, LINES = 24, 8  # at most
+BATCHES = " of single batches"
 
 
 @dataclass
@@ -27,12 +28,17 @@ class Curves:
     lines: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
     @property
+    def of_stages(self) -> bool:
+        """Whether it is a metric of training, validation or test."""
+        return set(self.lines) <= set(ORDER) and not self.title.endswith(BATCHES)
+
+    @property
     def percent(self) -> bool:
         values = [y for points in self.lines.values() for _, y in points]
         accuracy = self.title.split(" ")[0].lower().endswith(("acc", "accuracy"))
         return accuracy and max(values, default=0) <= 1
 
-    def spec(self, best: float | None = None) -> Spec:
+    def spec(self, best: float | None = None) -> ChartSpec:
         """`best`: the x to be marked."""
         colours = ORDER if set(self.lines) <= set(ORDER) else ()
         return curve_chart(
@@ -40,23 +46,26 @@ class Curves:
         )
 
 
-def curves_of(rows: list[Row]) -> list[Curves]:
+def curves_of(rows: list[CurveRow]) -> list[Curves]:
     """The loss first, then the other metrics, then what is logged by the step, such as lr."""
+    names = sorted({key for row in rows for key in row} - {"step", "epoch"}, key=_rank)
     by_epoch = _logged_once_an_epoch(rows)
+    of_step = {_place(name)[0] for name in names if name not in by_epoch}
     charts: dict[str, Curves] = {}
-    for name in sorted({key for row in rows for key in row} - {"step", "epoch"}, key=_rank):
+    for name in names:
         title, line = _place(name)
-        of_step = name not in by_epoch
-        x = "optimizer step" if of_step else "epoch"
-        points = [
-            (row["step"] if of_step else row["epoch"] + 1, row[name]) for row in rows if name in row
-        ]
-        chart = charts.setdefault(f"{title} {x}", Curves(title, x))
-        chart.lines[line] = points
-    return sorted(charts.values(), key=lambda chart: (chart.x != "epoch", chart.title != "loss"))
+        x = "optimizer step" if title in of_step else "epoch"
+        chart = charts.setdefault(title, Curves(title, x))
+        chart.lines[line] = [(_at(row, x), row[name]) for row in rows if name in row]
+    return sorted(charts.values(), key=lambda chart: (not chart.of_stages, chart.title != "loss"))
 
 
-def _logged_once_an_epoch(rows: list[Row]) -> set[str]:
+def _at(row: CurveRow, x: str) -> float:
+    """Epochs count from 1; Lightning notes its scores under the step before."""
+    return row["epoch"] + 1 if x == "epoch" else row["step"] + ("epoch" in row)
+
+
+def _logged_once_an_epoch(rows: list[CurveRow]) -> set[str]:
     """Names with a value in rows that carry an epoch only, and in none of an epoch two."""
     seen: set[tuple[str, float]] = set()
     found: set[str] = set()
@@ -79,7 +88,7 @@ def _place(name: str) -> tuple[str, str]:
         metric, _, part = metric.partition("/")
         return f"{metric}, {stage}", part
     if metric.endswith("_step"):
-        return f"{metric.removesuffix('_step')} of single batches", stage
+        return f"{metric.removesuffix('_step')}{BATCHES}", stage
     return metric, stage
 
 
@@ -92,22 +101,28 @@ def _rank(name: str) -> tuple[int, str]:
 
 
 def curve_sections(run: RunRecord) -> list[tuple[str, str]]:
-    """Headings and their HTML: curves over epochs, then over steps."""
+    """Headings and their HTML: metrics, then what else is logged, such as lr."""
     charts = curves_of(run.rows)
-    shown = charts[:CHARTS]
-    parts = {"Curves": "epoch", "Within epochs": "optimizer step"}
-    sections = []
-    for heading, x in parts.items():
-        figures = "".join(_figure(chart, run) for chart in shown if chart.x == x)
-        if figures:
-            sections.append((heading, f'<div class="grid">{figures}</div>'))
     if not charts:
-        sections.append(("Curves", "<p>Nothing was logged.</p>"))
-    elif charts[CHARTS:]:
+        return [("Curves", "<p>Nothing was logged.</p>")]
+    sections = []
+    for heading, of_stages in (("Curves", True), ("Learning rate and steps", False)):
+        shown = [chart for chart in charts[:CHARTS] if chart.of_stages == of_stages]
+        if shown:
+            figures = "".join(_figure(chart, run) for chart in shown)
+            sections.append((heading, f'{_about(run)}<div class="grid">{figures}</div>'))
+    if charts[CHARTS:]:
         heading, html = sections[-1]
         more = f"<p>{len(charts) - CHARTS} more are in metrics.csv.</p>"
         sections[-1] = heading, html + more
     return sections
+
+
+def _about(run: RunRecord) -> str:
+    if not run.best:
+        return ""
+    epoch, step = run.best["epoch"] + 1, run.best["step"]
+    return f'<p class="note">Dashed: epoch {epoch}, step {step:,}, of best.ckpt.</p>'
 
 
 def _figure(chart: Curves, run: RunRecord) -> str:
@@ -115,15 +130,15 @@ def _figure(chart: Curves, run: RunRecord) -> str:
     note = ""
     if len(lines) < len(chart.lines):
         note = f"the first {LINES} of {len(chart.lines)}; all of them are in metrics.csv"
-    best = run.best.get("epoch", run.best.get("step"))
-    if chart.x == "epoch" and best is not None:
-        best += 1
-        note = "; ".join(filter(None, [note, f"dashed: epoch {best}, of best.ckpt"]))
-    elif best is not None:
-        best = run.best["step"]
-        note = "; ".join(filter(None, [note, f"dashed: step {best}, of best.ckpt"]))
     drawn = Curves(chart.title, chart.x, lines)
-    return figure(chart.title, drawn.spec(best), as_table(drawn), note)
+    return figure(chart.title, drawn.spec(best_of(run, chart.x)), as_table(drawn), note)
+
+
+def best_of(run: RunRecord, x: str) -> float | None:
+    """Where best.ckpt stands on the axis x."""
+    if not run.best:
+        return None
+    return float(run.best["epoch"] + 1 if x == "epoch" else run.best["step"])
 
 
 def as_table(chart: Curves) -> str:

@@ -51,7 +51,7 @@ class LabelOutcomes:
         return {
             "n": sum(state[2].seen for state in states),
             "names": names_of(self.names, self.num),
-            "labels": _table(counts),
+            "labels": label_table(counts),
             "bins": bins,
             "ece": expected_calibration_error(bins),
             "samples": [
@@ -68,7 +68,7 @@ class LabelOutcomes:
         }
 
 
-def _table(counts: Tensor) -> list[list[float]]:
+def label_table(counts: Tensor) -> list[list[float]]:
     """Precision, recall, F1 and number of samples of each label; 0 where they are undefined."""
     right, told, real = counts.double()
     f1 = 2 * right / (told + real).clamp(min=1)

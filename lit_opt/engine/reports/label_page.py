@@ -1,9 +1,7 @@
 """The part of the page on several labels a sample."""
 
-from typing import Any
-
 from lit_opt.engine.reports.cards import Card, cards
-from lit_opt.engine.reports.charts import Spec
+from lit_opt.engine.reports.charts import ChartSpec
 from lit_opt.engine.reports.class_page import (
     ROWS,
     calibration_chart,
@@ -11,8 +9,8 @@ from lit_opt.engine.reports.class_page import (
     rounded,
 )
 from lit_opt.engine.reports.page import table
+from lit_opt.engine.reports.run_record import Kept
 
-Kept = dict[str, Any]
 AXIS = "share that is there"
 
 
@@ -37,7 +35,7 @@ def label_sections(kept: Kept) -> list[tuple[str, str]]:
     ]
 
 
-def label_figures(kept: Kept) -> dict[str, Spec]:
+def label_figures(kept: Kept) -> dict[str, ChartSpec]:
     """By their names."""
     return {"calibration": calibration_chart(kept["bins"], AXIS)}
 

@@ -12,6 +12,7 @@ from lit_opt.engine.reports.samples import Samples, Worst, as_bytes, data_url
 from lit_opt.engine.targets import DenseClasses
 
 CLASSES, WORST, FIRST = 2_000, 8, 4  # no matrix for more classes; pictures
+OVERLAY_SIDE = 128  # pixels
 HUES = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#f0e442", "#8b5cf6"]
 
 
@@ -83,13 +84,10 @@ def _pictures(samples: Samples, place: int, maps: list[Tensor], usual: int) -> d
         fits = isinstance(x, Tensor) and x.ndim == 3 and x.shape[1:] == pred.shape
         image = as_bytes(x[:3] if len(x) > 2 else x[:1]) if fits else pred.new_zeros(1, *pred.shape)
         image = image.expand(3, -1, -1).to(torch.uint8)
-        plain = [data_url(image, side=SIDE)] if fits else []
-        overlays = [data_url(overlay(image, m, usual), side=SIDE) for m in (true, pred)]
+        plain = [data_url(image, side=OVERLAY_SIDE)] if fits else []
+        overlays = [data_url(overlay(image, m, usual), side=OVERLAY_SIDE) for m in (true, pred)]
         told["pictures"] = [*plain, *overlays]
     return told
-
-
-SIDE = 128
 
 
 def overlay(image: Tensor, classes: Tensor, usual: int) -> Tensor:

@@ -1,14 +1,11 @@
 """The part of the page on a class for every place: overlays, overlap, confusion matrix."""
 
-from typing import Any
-
 from lit_opt.engine.reports.cards import Card, cards
-from lit_opt.engine.reports.charts import Spec
+from lit_opt.engine.reports.charts import ChartSpec
 from lit_opt.engine.reports.class_page import ROWS, matrix_chart, matrix_of, rounded, tinted
 from lit_opt.engine.reports.mask_outcomes import HUES
 from lit_opt.engine.reports.page import escaped, table
-
-Kept = dict[str, Any]
+from lit_opt.engine.reports.run_record import Kept
 
 
 def mask_sections(kept: Kept) -> list[tuple[str, str]]:
@@ -23,13 +20,13 @@ def mask_sections(kept: Kept) -> list[tuple[str, str]]:
         ("Confusion matrix", matrix_of(kept, note, _cell)),
     ]
     if any(sample["pictures"] for sample in kept["worst"]):
-        worst = _pictures(kept["worst"])
+        worst = _picture_cards(kept["worst"])
         parts.insert(0, ("Most wrong pictures", f"{_legend(kept)}{worst}"))
-        parts.insert(1, ("The first pictures", _pictures(kept["first"])))
+        parts.insert(1, ("The first pictures", _picture_cards(kept["first"])))
     return parts
 
 
-def mask_figures(kept: Kept) -> dict[str, Spec]:
+def mask_figures(kept: Kept) -> dict[str, ChartSpec]:
     """By their names."""
     return {"confusion-matrix": matrix_chart(kept)}
 
@@ -50,7 +47,7 @@ def _legend(kept: Kept) -> str:
     return f'<ul class="legend">{items}<li>no colour: {usual}, or not counted</li></ul>'
 
 
-def _pictures(samples: list[Kept]) -> str:
+def _picture_cards(samples: list[Kept]) -> str:
     shows = ["picture", "true", "predicted"]
     shown = [
         Card(

@@ -1,12 +1,9 @@
 """The part of the page on regression: predicted against true, and the residuals."""
 
-from typing import Any
-
 from lit_opt.engine.reports.cards import Card, cards
-from lit_opt.engine.reports.charts import Spec, chart
+from lit_opt.engine.reports.charts import ChartSpec, chart
 from lit_opt.engine.reports.page import figure, readable, table
-
-Kept = dict[str, Any]
+from lit_opt.engine.reports.run_record import Kept
 
 
 def number_sections(kept: Kept) -> list[tuple[str, str]]:
@@ -28,9 +25,9 @@ def number_sections(kept: Kept) -> list[tuple[str, str]]:
     return [("Predicted against true", shown), ("Largest errors", _largest(kept))]
 
 
-def number_figures(kept: Kept) -> dict[str, Spec]:
+def number_figures(kept: Kept) -> dict[str, ChartSpec]:
     """By their names."""
-    figures: dict[str, Spec] = {}
+    figures: dict[str, ChartSpec] = {}
     for k, (pairs, bars) in enumerate(zip(kept["pairs"], kept["residuals"], strict=True)):
         figures |= {f"predicted {k}": scatter_chart(pairs), f"residuals {k}": bar_chart(bars)}
     return figures
@@ -47,12 +44,12 @@ def _figures(k: int, several: bool, pairs: list[list[float]], bars: list[list[fl
     return first + figure(f"Residuals{of}", bar_chart(bars), listed, note)
 
 
-def scatter_chart(pairs: list[list[float]]) -> Spec:
+def scatter_chart(pairs: list[list[float]]) -> ChartSpec:
     """Points (true, predicted) and the line on which both are equal."""
     rows = [{"true": float(f"{t:.5g}"), "pred": float(f"{p:.5g}")} for t, p in pairs]
     ends = [min(map(min, pairs), default=0.0), max(map(max, pairs), default=1.0)]
     scale = {"domain": ends, "nice": True}
-    axes: Spec = {
+    axes: ChartSpec = {
         "x": {"field": "true", "type": "quantitative", "title": "true", "scale": scale},
         "y": {"field": "pred", "type": "quantitative", "title": "predicted", "scale": scale},
         "tooltip": [{"field": "true"}, {"field": "pred", "title": "predicted"}],
@@ -64,10 +61,10 @@ def scatter_chart(pairs: list[list[float]]) -> Spec:
     return chart(rows, height=300, layer=[points | {"encoding": axes}, rule])
 
 
-def bar_chart(bars: list[list[float]]) -> Spec:
+def bar_chart(bars: list[list[float]]) -> ChartSpec:
     """A histogram."""
     rows = [{"low": low, "high": high, "n": n} for low, high, n in bars]
-    axes: Spec = {
+    axes: ChartSpec = {
         "x": {"field": "low", "type": "quantitative", "title": "predicted - true"},
         "x2": {"field": "high"},
         "y": {"field": "n", "type": "quantitative", "title": "values"},

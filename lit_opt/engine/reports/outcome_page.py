@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from lit_opt.engine.reports.charts import Spec
+from lit_opt.engine.reports.charts import ChartSpec
 from lit_opt.engine.reports.class_page import class_figures, class_sections
 from lit_opt.engine.reports.label_page import label_figures, label_sections
 from lit_opt.engine.reports.mask_page import mask_figures, mask_sections
@@ -12,7 +12,7 @@ from lit_opt.engine.reports.page import escaped
 from lit_opt.engine.reports.token_page import token_figures, token_sections
 
 Sections = Callable[[dict[str, Any]], list[tuple[str, str]]]
-Figures = Callable[[dict[str, Any]], dict[str, Spec]]
+Figures = Callable[[dict[str, Any]], dict[str, ChartSpec]]
 PARTS: dict[str, tuple[Sections, Figures]] = {
     "classes": (class_sections, class_figures),
     "labels": (label_sections, label_figures),
@@ -37,6 +37,6 @@ def outcome_sections(kept: dict[str, Any]) -> list[tuple[str, str]]:
     return [(heading, f'<p class="note">{escaped(told)}</p>{html}'), *others]
 
 
-def outcome_figures(kept: dict[str, Any]) -> dict[str, Spec]:
+def outcome_figures(kept: dict[str, Any]) -> dict[str, ChartSpec]:
     """By their names."""
     return PARTS[kept["kind"]][1](kept) if kept.get("kind") in PARTS else {}

@@ -4,13 +4,14 @@ Whatever comes from a run goes through `escaped` or `json_inside`.
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from lit_opt.engine.reports.charts import Spec, theme, vega_bundle
+from lit_opt.engine.reports.charts import ChartSpec, theme, vega_bundle
 
 ROOM = Path(__file__).parent
 NO_CHARTS = "The charts are drawn once vl-convert is installed: pip install vl-convert-python"
@@ -49,7 +50,7 @@ def page(title: str, sections: Iterable[tuple[str, str]], lead: str = "") -> str
 """
 
 
-def figure(caption: str, spec: Spec, alternative: str, note: str = "") -> str:
+def figure(caption: str, spec: ChartSpec, alternative: str, note: str = "") -> str:
     """A chart under its caption, with `alternative`, HTML that says the same without a picture."""
     about = f'<p class="note">{escaped(note)}</p>' if note else ""
     described = {"description": f"{caption}; the same as a table follows", **spec}
@@ -66,6 +67,7 @@ def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], label: str = "ta
     rows = [list(row) for row in rows]
     columns = [[row[k] for row in rows] for k in range(len(header))]
     right = [' class="number"' if _are_numbers(column) else "" for column in columns]
+    right[:1] = [""]  # the names of the rows, be they numbers
     head = _row("th", header, right)
     body = "".join(f"<tr>{_row('td', row, right)}</tr>" for row in rows)
     return (
@@ -99,5 +101,14 @@ def escaped(text: Any) -> str:
 
 def json_inside(value: Any) -> str:
     """JSON as it may stand in a script element: no `<` can end it."""
-    text = json.dumps(value, allow_nan=False)
+    text = json.dumps(_finite(value), allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for nan and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

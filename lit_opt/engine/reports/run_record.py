@@ -13,7 +13,8 @@ import yaml
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.runs.scores import read_rows
 
-Row = dict[str, float]
+CurveRow = dict[str, float]
+Kept = dict[str, Any]  # outcomes.json
 
 
 @dataclass
@@ -26,7 +27,7 @@ class RunRecord:
     """
 
     folder: Path
-    rows: list[Row]
+    rows: list[CurveRow]
     scores: dict[str, float | None]
     starts: list[dict[str, Any]]
     config_text: str
@@ -64,7 +65,7 @@ def read_run(folder: Path) -> RunRecord:
     config = kept[1]
     return RunRecord(
         folder,
-        _rows(kept[0]),
+        _rows_of_curves(kept[0]),
         scores if isinstance(scores, dict) else {},
         [start for start in starts if isinstance(start, dict)] if isinstance(starts, list) else [],
         config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
@@ -80,13 +81,13 @@ def _json(path: Path) -> Any:
     return None
 
 
-def _rows(path: Path) -> list[Row]:
+def _rows_of_curves(path: Path) -> list[CurveRow]:
     if not path.is_file():
         return []
     return [_numbers(row) for _, row in sorted(read_rows(path).items())]
 
 
-def _numbers(row: dict[str, Any]) -> Row:
+def _numbers(row: dict[str, Any]) -> CurveRow:
     numbers = {}
     for name, value in row.items():
         with suppress(ValueError, TypeError):

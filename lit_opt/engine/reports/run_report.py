@@ -5,7 +5,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lit_opt.engine.errors import warn
 from lit_opt.engine.reports.charts import save_figure
 from lit_opt.engine.reports.curves import curve_sections, curves_of
 from lit_opt.engine.reports.outcome_page import outcome_figures, outcome_sections
@@ -35,15 +34,6 @@ def report(words: list[str]) -> None:
     print(f"report: {write_report(given.run)}")
     for path in save_figures(given.run, given.format):
         print(path)
-
-
-def report_at_end(folder: Path) -> None:
-    """Writes the report of a fit that ends; whatever fails in it is one line of warning."""
-    try:
-        print(f"report: {write_report(folder)}", flush=True)
-    except Exception as error:
-        told = " ".join(str(error).split())
-        warn(f"'{folder / REPORT}' is not written: {type(error).__name__}: {told}")
 
 
 def write_report(folder: Path) -> Path:
@@ -90,8 +80,8 @@ def _headline(run: RunRecord) -> str:
         scores = {n: v for n, v in row.items() if n.startswith("val") and n.count("/") < 2}
         told = f'<p class="note">at epoch {run.best["epoch"] + 1}, the best so far</p>'
     items = "".join(
-        f"<div{' class=main' if name.startswith('val') else ''}>"
-        f"<dt>{escaped(_title(name))}</dt><dd>{escaped(_score(name, value))}</dd></div>"
+        f"<div{' class=main' if name == run.best.get('monitor') else ''}>"
+        f"<dt>{escaped(_title(name))}</dt><dd>{escaped(_shown_score(name, value))}</dd></div>"
         for name, value in scores.items()
     )
     return f'<dl class="scores">{items}</dl>{told}' if items else ""
@@ -102,21 +92,23 @@ def _title(name: str) -> str:
     return f"{STAGE_WORDS[stage]} {metric}" if metric and stage in STAGE_WORDS else name
 
 
-def _score(name: str, value: float | None) -> str:
+def _shown_score(name: str, value: float | None) -> str:
     if value is None or not is_finite(value):
         return "not finite"
     return f"{value:.1%}" if name.endswith("acc") and value <= 1 else readable(float(value))
 
 
 def _ending(run: RunRecord) -> str:
-    planned = run.setting("trainer", "max_epochs")
-    epochs = f"{run.epochs} of {planned} epochs" if planned else f"{run.epochs} epochs"
+    epochs, steps = (run.setting("trainer", key) for key in ("max_epochs", "max_steps"))
+    told = f"{run.epochs} of {epochs} epochs" if (epochs or 0) > 0 else f"{run.epochs} epochs"
+    if (steps or 0) > 0 and run.rows:
+        told = f"{int(run.rows[-1]['step']) + ('epoch' in run.rows[-1]):,} of {steps:,} steps"
     ended = run.starts[-1].get("ended", {}).get("why") if run.starts else None
     state = ended or ("finished" if run.finished else "not finished: it was stopped, or is at work")
     best = ""
     if run.best:
         best = f"; best at epoch {run.best['epoch'] + 1} by {run.best['monitor']}"
-    return f"{epochs}; {state}{best}"
+    return f"{told}; {state}{best}"
 
 
 def _how(run: RunRecord) -> tuple[str, str]:
@@ -147,6 +139,7 @@ def _facts(run: RunRecord, start: dict[str, Any]) -> list[tuple[str, Any]]:
     return [
         ("model", _class_name(run.setting("model", "net")) or _class_name(run.setting("model"))),
         ("data", _class_name(run.setting("data", "dataset")) or _class_name(run.setting("data"))),
+        *_took(start.get("ended") or {}),
         ("seed", start.get("seed")),
         ("started", _date(start.get("date"))),
         (
@@ -158,6 +151,27 @@ def _facts(run: RunRecord, start: dict[str, Any]) -> list[tuple[str, Any]]:
         ("host", f"{start.get('host', '')}, {start.get('platform', '')}" if start else ""),
         ("commit", f"{commit}, with changes in {git['diff']}" if git.get("diff") else commit),
     ]
+
+
+def _took(ended: dict[str, Any]) -> list[tuple[str, Any]]:
+    seconds, training = ended.get("seconds"), ended.get("training_seconds")
+    speed, memory, gpu = (
+        ended.get(key) for key in ("samples_per_second", "memory_bytes", "gpu_memory_bytes")
+    )
+    of_training = f", {_duration(training)} of them in training" if training else ""
+    return [
+        ("time", f"{_duration(seconds)}{of_training}" if seconds is not None else None),
+        ("throughput", f"about {readable(int(speed))} samples/s in training" if speed else None),
+        ("memory", f"{memory / 2**20:,.0f} MiB at most" if memory else None),
+        ("GPU memory", f"{gpu / 2**20:,.0f} MiB at most" if gpu else None),
+    ]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def _class_name(value: Any) -> str:

@@ -61,7 +61,7 @@ class TokenOutcomes:
                 }
                 for place, (best, target) in first
             ],
-            "written": written(samples, names),
+            "written": continued(samples, names),
         }
 
 
@@ -70,7 +70,7 @@ def _word(token: int, names: list[str]) -> str:
 
 
 @torch.no_grad()
-def written(samples: Samples, names: list[str]) -> list[dict[str, Any]]:
+def continued(samples: Samples, names: list[str]) -> list[dict[str, Any]]:
     """How the net goes on with the first samples, drawn at temperature 0.8 from its softmax.
 
     It reads the T tokens before each, as in training; it stops after a second.

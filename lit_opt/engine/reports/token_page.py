@@ -1,11 +1,8 @@
 """The part of the page on text: what the net writes, and what it expected at each place."""
 
-from typing import Any
-
-from lit_opt.engine.reports.charts import Spec, curve_chart, thinned
+from lit_opt.engine.reports.charts import ChartSpec, curve_chart, thinned
 from lit_opt.engine.reports.page import escaped, figure, table
-
-Kept = dict[str, Any]
+from lit_opt.engine.reports.run_record import Kept
 
 
 def token_sections(kept: Kept) -> list[tuple[str, str]]:
@@ -14,31 +11,31 @@ def token_sections(kept: Kept) -> list[tuple[str, str]]:
         f"<p>{kept['tokens']:,} tokens: perplexity {kept['perplexity']:.4g}, "
         f"{kept['accuracy']:.1%} of them are the likeliest.</p>"
     )
-    expected = "".join(_expected(text, kept["joined"]) for text in kept["texts"])
+    expected = "".join(_marked(text, kept["joined"]) for text in kept["texts"])
     note = (
         "<p>Marked tokens are not those that the net held for the likeliest; point at one to see "
         "which it was.</p>"
     )
     parts = [("Samples", told + note + expected), ("Loss by place", _by_place(kept))]
     if kept["written"]:
-        written = "".join(_written(text, kept["joined"]) for text in kept["written"])
+        written = "".join(_continued(text, kept["joined"]) for text in kept["written"])
         how = "<p>Drawn at temperature 0.8 after the text in grey.</p>"
         parts.insert(1, ("What it writes", how + written))
     return parts
 
 
-def token_figures(kept: Kept) -> dict[str, Spec]:
+def token_figures(kept: Kept) -> dict[str, ChartSpec]:
     """By their names."""
     return {"loss by place": _chart(kept)}
 
 
-def _written(text: Kept, joined: str) -> str:
+def _continued(text: Kept, joined: str) -> str:
     given, added = (escaped(joined.join(text[key])) for key in ("given", "added"))
     name = escaped(text["name"])
     return f'<p class="small">{name}</p><pre class="text"><span>{given}</span>{added}</pre>'
 
 
-def _expected(text: Kept, joined: str) -> str:
+def _marked(text: Kept, joined: str) -> str:
     words = [
         escaped(true)
         if true == pred
@@ -53,7 +50,7 @@ def _points(kept: Kept) -> list[tuple[float, float]]:
     return [(float(place + 1), loss) for place, loss in enumerate(kept["by_place"])]
 
 
-def _chart(kept: Kept) -> Spec:
+def _chart(kept: Kept) -> ChartSpec:
     return curve_chart({"loss": _points(kept)}, "place", "loss")
 
 
