@@ -89,7 +89,7 @@ def score_line(head: str, metrics: Any, stages: Iterable[str], tail: str = "") -
     What does not fit in the terminal's columns is left out, told by `...`: first what follows a
     stage's second score, then the training's scores. All are in metrics.csv.
     """
-    shown = {(stage, i): s for stage in stages for i, s in enumerate(scores_of(metrics, stage))}
+    shown = {(stage, i): s for stage in stages for i, s in enumerate(stage_scores(metrics, stage))}
     most, left_out = columns(), ""
     expendable = sorted(
         shown, key=lambda key: IMPORTANT.index(key) if key in IMPORTANT else key[1] + 9
@@ -103,7 +103,7 @@ def score_line(head: str, metrics: Any, stages: Iterable[str], tail: str = "") -
         left_out = "  ..."
 
 
-def scores_of(metrics: Any, stage: str) -> list[str]:
+def stage_scores(metrics: Any, stage: str) -> list[str]:
     """`["val/loss 0.1042", "acc 97.1%"]`: of one stage, the loss first, the stage told once.
 
     Names of one's own count to a stage by how they begin: `val_loss`, `valid/f1`. One number a

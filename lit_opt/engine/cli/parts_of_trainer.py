@@ -25,6 +25,8 @@ from lit_opt.engine.cli.precision import emulated
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.interface import model_of
 from lit_opt.engine.lightning_private import hide_idle_hooks, resume_steps_like_epochs
+from lit_opt.engine.reports.outcomes import Outcomes
+from lit_opt.engine.reports.timing import Timing
 from lit_opt.engine.runs.checkpoint_file import FIRST_LOSS, LAST, checkpoints, use_safe_io
 from lit_opt.engine.runs.loggers import keep_first_params, tensorboard
 from lit_opt.engine.runs.resume.changed_hyperparameters import FINDERS, ChangedHyperparameters
@@ -59,11 +61,11 @@ def own_callbacks(
     if given.enable_progress_bar is not False and not _has(users, ProgressBar):
         callbacks.append(LiveProgress(compiles) if is_live() else EpochLines())
     if run:
-        callbacks.append(ScoreTables(run))
+        callbacks += [ScoreTables(run), Outcomes(run)]
     if command == "predict" and run:
         callbacks.append(WritePredictions(run))
     if command == "fit":
-        callbacks += [StepLog(), RunningScores(), PlateauBeforeCheckpoint()]
+        callbacks += [StepLog(), Timing(), RunningScores(), PlateauBeforeCheckpoint()]
         callbacks += [NoBatchOfOne(), ReplayTraining()]
         if not _has(users, StopAtNonFinite):
             callbacks.append(StopAtNonFinite())

@@ -32,8 +32,10 @@ from lit_opt.engine.errors import RunError, Stopped, UserError
 from lit_opt.engine.interface import data_of, model_of
 from lit_opt.engine.lightning_private import is_of_sigterm
 from lit_opt.engine.loading.facts import facts_in
+from lit_opt.engine.reports.at_end import leave_report, report_if_broken
+from lit_opt.engine.reports.pictures import pictures_of
 from lit_opt.engine.runs.atomic_file import write_text
-from lit_opt.engine.runs.checkpoint_file import LAST, best_of, newest_valid
+from lit_opt.engine.runs.checkpoint_file import LAST, best_checkpoint, newest_valid
 from lit_opt.engine.runs.environment import record_start
 from lit_opt.engine.runs.folder import folder_of, is_finished, locked, mark_finished, probe, run_of
 from lit_opt.engine.runs.loggers import TellLoggers, params_of_run
@@ -103,8 +105,8 @@ def run(program: Program, words: list[str]) -> Run:
             _tell_end(this)
             if config.test:
                 _score_best(this)
-            if tell:
-                tell.tell_end(this.trainer, this.scores, {})
+            if tell and folder:
+                tell.tell_end(this.trainer, this.scores, pictures_of(folder))
             _finish(this, config)
         elif line.command == "predict":
             _predict(this, point)
@@ -217,7 +219,8 @@ def _recorded(
     write_text(path, f"# python train.py --config {path}\n{text}")
     record_start(this.folder, this.trainer, config.seed_everything)
     try:
-        yield
+        with report_if_broken(this.folder, this.trainer):
+            yield
     except (RunError, Stopped):
         raise
     except Exception:  # such as another batch size inside an epoch
@@ -235,7 +238,7 @@ def _tell_continuation(line: CommandLine, this: Run, config: Namespace) -> None:
 
 def _tell_end(this: Run) -> None:
     """Why the training ended, if before its length, and which checkpoint is the best."""
-    told = early_end(this.trainer), best_of(this.trainer, this.kept)
+    told = early_end(this.trainer), best_checkpoint(this.trainer, this.kept)
     for line in filter(None, told):
         this.trainer.print(line)
 
@@ -281,4 +284,8 @@ def _finish(this: Run, config: Namespace) -> None:
     if this.folder:
         if this.trainer.is_global_zero:
             mark_finished(this.folder, config.trainer)
+            if path := leave_report(
+                this.folder, this.trainer, early_end(this.trainer) or "finished"
+            ):
+                this.trainer.print(f"report: {path}")
         this.trainer.print(f"run folder: {this.folder}")

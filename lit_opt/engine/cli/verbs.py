@@ -4,7 +4,9 @@ from collections.abc import Callable
 from importlib import import_module
 
 # Each is a function of the words after the command, imported when it is asked for.
-VERBS: dict[str, str] = {}
+VERBS: dict[str, str] = {
+    "report": "lit_opt.engine.reports.run_report:report",
+}
 
 
 def verb_named(word: str) -> Callable[[list[str]], None] | None:

@@ -178,6 +178,12 @@ class SourceData(LightningDataModule):
     def has_validation(self) -> bool:
         return self.hp.val_fraction > 0 or self.read_own_validation() is not None
 
+    def sample_name(self, split: str, place: int) -> str:
+        """Its file, if the source names its samples; else its row in the official split."""
+        official = "train" if split == "val" and self._loaded.get("val") is None else split
+        row, names = int(self.splits[split].rows[place]), self._sample_names.get(official)
+        return str(names[row]) if names else f"{official} {row}"
+
     # ---- reading ----
 
     def prepare_data(self) -> None:

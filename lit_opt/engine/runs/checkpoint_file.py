@@ -231,7 +231,7 @@ def checkpoints(
     return [best, last]
 
 
-def best_of(trainer: Any, kept: list[ModelCheckpoint]) -> str | None:
+def best_checkpoint(trainer: Any, kept: list[ModelCheckpoint]) -> str | None:
     """`best epoch 14 of 20 by val/loss 0.1044 (checkpoints/best.ckpt)`, after a fit.
 
     By steps where that is how the run is long, or it validates within epochs. None where no

@@ -149,7 +149,7 @@ def keep_first_params(loggers: Iterable[Logger]) -> None:
 
 
 def _or_warn(log: Any) -> Any:
-    told = []
+    told: list[Exception] = []
 
     def logged(params: Any) -> None:
         try:
