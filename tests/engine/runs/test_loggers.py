@@ -26,6 +26,7 @@ def hparams_of(folder):
     return params, {tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"]}
 
 
+@pytest.mark.slow
 def test_tensorboard_shows_parameters_and_final_scores_of_the_last_start(run):
     run(*WORDS, "--epochs=1")
     done = run(
@@ -114,13 +115,15 @@ def test_mlflow_goes_on_with_the_same_run(run, capsys):
     assert {k: v for k, v in one.data.metrics.items() if k in scores} == pytest.approx(scores)
     history = client.get_metric_history(one.info.run_id, "train/loss")
     assert {one.step for one in history} == {1, 3}
+    images = {file.path for file in client.list_artifacts(one.info.run_id)}
+    assert images == {"val-confusion_matrix.png", "val-wrong_samples.png"}
     assert one.data.params["lr"] == "0.001"
     assert one.data.params["net/init_args/hidden"] == "[8]"
     assert one.data.params["max_epochs"] == "1"
 
 
 @pytest.mark.slow
-def test_wandb_goes_on_with_the_same_run(run, monkeypatch):
+def test_wandb_goes_on_with_the_same_run(run, monkeypatch, capsys):
     wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_SILENT", "true")
     ids, configs = [], []
@@ -130,7 +133,9 @@ def test_wandb_goes_on_with_the_same_run(run, monkeypatch):
         ids.append((one.id, one.name))
         configs.append(dict(one.config))
         assert {k: one.summary[k] for k in done.scores} == pytest.approx(done.scores)
+        assert {"val/confusion_matrix", "val/wrong_samples"} <= {*dict(one.summary)}
         wandb.finish()
+    assert "not all is logged" not in capsys.readouterr().err
     assert ids[0] == ids[1]
     assert ids[0][1] == "a"
     assert [config["max_epochs"] for config in configs] == [1, 2]
