@@ -13,6 +13,8 @@ class Terminal(io.StringIO):
 
     def __init__(self, monkeypatch: Any, columns: int = 80) -> None:
         super().__init__()
+        if monkeypatch is None:  # a screen alone
+            return
         for name in ("CI", "LOCAL_RANK"):
             monkeypatch.delenv(name, raising=False)
         for name, value in {"TERM": "xterm", "COLUMNS": str(columns)}.items():

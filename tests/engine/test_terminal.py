@@ -1,10 +1,15 @@
 """The line that is drawn over, seen on a pretended screen."""
 
+import contextlib
+import os
 import re
+import signal
+import subprocess
 import sys
 import time
 
 import pytest
+from sabotage import TRAIN, VARIABLES
 from terminal import Terminal
 
 from lit_opt.engine.cli.streams import unfailing_streams
@@ -72,3 +77,29 @@ def test_erasing_twice_writes_nothing(monkeypatch):
     before = terminal.getvalue()
     erase()
     assert terminal.getvalue() == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
+def test_a_stopped_run_leaves_a_clean_terminal(number):
+    """In a real pseudo-terminal; what is drawn last is erased, and the cursor was never hidden."""
+    master, slave = os.openpty()
+    words = [sys.executable, str(TRAIN), "--epochs=1000", "--batch_size=1", "--name=a"]
+    variables = {**os.environ, **VARIABLES, "TERM": "xterm", "COLUMNS": "80"}
+    variables.pop("CI", None)
+    one = subprocess.Popen(words, stdin=slave, stdout=slave, stderr=slave, env=variables)
+    os.close(slave)
+    seen = ""
+    with contextlib.suppress(OSError):  # the terminal's end
+        while chunk := os.read(master, 4096):
+            if "samples/s" not in seen and "samples/s" in seen + chunk.decode():
+                one.send_signal(number)
+            seen += chunk.decode()
+    os.close(master)
+    assert one.wait() == 128 + number
+    terminal = Terminal(None)
+    terminal.write(seen.replace("\r\n", "\n"))
+    end = terminal.screen()
+    assert end[-1].startswith(f"stopped: {number.name} at step ")
+    assert not [line for line in end if line in terminal.drawn]
+    assert "\x1b[?" not in seen
