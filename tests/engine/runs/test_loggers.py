@@ -16,6 +16,7 @@ WORDS = ["--limit_train_batches=2", "--net.hidden=[8]", "--name=a", "--resume"]
 
 def hparams_of(folder):
     """Parameters and the last values of all scalars, as TensorBoard reads them."""
+    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
@@ -49,6 +50,7 @@ def test_tensorboard_shows_parameters_and_final_scores_of_the_last_start(run):
 
 
 def test_the_matrix_and_the_mistakes_are_images(run):
+    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run(*WORDS, "--epochs=1")
