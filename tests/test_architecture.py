@@ -17,7 +17,15 @@ YOURS = [f"lit_opt.{name}" for name in YOURS]
 # What is yours in a project made from lit-opt is yours to lay out.
 CHECKED = [p for p in FILES if p.is_relative_to(PACKAGE / "engine") or OWN == TEMPLATE]
 # The rooms of the engine from the ground up; a room imports those before it.
-ROOMS = ["errors", "verb_parser", "interface", "targets", "lightning_private", "allowed_imports"]
+ROOMS = [
+    "errors",
+    "terminal",
+    "verb_parser",
+    "interface",
+    "targets",
+    "lightning_private",
+    "allowed_imports",
+]
 ROOMS += ["optim", "tasks", "loading", "callbacks", "runs", "reports", "project", "cli"]
 LAZY = ("torchvision", "sklearn", "matplotlib", "scipy", "pandas", "pyarrow", "optuna")
 

@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Callback
 
 from lit_opt.engine.callbacks.ema import averaged
 from lit_opt.engine.lightning_private import stage_of_test
+from lit_opt.engine.terminal import long_step
 
 
 class TestEveryEpoch(Callback):
@@ -21,7 +22,12 @@ class TestEveryEpoch(Callback):
         loader, limit = trainer.datamodule.test_dataloader(), trainer.limit_test_batches
         batches = limit if isinstance(limit, int) else int(limit * len(loader))
         pl_module.eval()
-        with torch.inference_mode(), averaged(trainer), stage_of_test(trainer):
+        with (
+            long_step("testing"),
+            torch.inference_mode(),
+            averaged(trainer),
+            stage_of_test(trainer),
+        ):
             for batch_idx, batch in enumerate(islice(loader, batches)):
                 batch = trainer.precision_plugin.convert_input(batch)
                 batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)

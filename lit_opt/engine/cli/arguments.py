@@ -57,7 +57,8 @@ def expand_flags(argv: list[str], options: Options) -> list[str]:
             continue
         elif value is not None and name in {*options.homes, *options.specs}:
             value = dump(expand_value(name, _parse(flag, value), options))
-        first = (name in options.homes and name != "trainer.callbacks") or name in options.specs
+        several = ("trainer.callbacks", "trainer.logger")  # each followed by its own arguments
+        first = (name in options.homes and name not in several) or name in options.specs
         rank = 0 if name == "config" else 1 if first else 2
         name += "+" * flag.endswith("+")
         ranked.append((rank, f"--{name}" if value is None else f"--{name}={value}"))
@@ -222,8 +223,9 @@ def moved(value: Any) -> Any:
 def find_class(option: str, wanted: str, homes: Sequence[str]) -> str:
     """Import path of the class that `wanted` names, whatever its case: `nll`, `cross_entropy`."""
     known = {comparable(name): path for home in homes for name, path in classes_in(home)}
-    if comparable(wanted) in known:
-        return known[comparable(wanted)]
+    for word in (wanted, f"{wanted}Logger"):  # `wandb` is WandbLogger
+        if comparable(word) in known:
+            return known[comparable(word)]
     near = nearest(wanted, [path.rpartition(".")[2] for path in known.values()])
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     raise UserError(

@@ -13,6 +13,7 @@ from lit_opt.engine.cli.arguments import METRICS, expand_mapping, read_config
 from lit_opt.engine.cli.options import Options
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.runs.checkpoint_file import load
+from lit_opt.engine.runs.loggers import of_the_run
 from lit_opt.engine.tasks.metrics_by_name import complete_metrics
 
 PLAIN = (str, int, float, bool, type(None), list, tuple, dict)
@@ -75,6 +76,23 @@ def with_metrics(config: Namespace, options: Options, data: Any) -> Namespace:
     config = config.clone()
     if METRICS in options.specs and config.model.get("metrics"):
         config.model.metrics = complete_metrics(config.model.metrics, data)
+    return config
+
+
+def with_runs_of_loggers(config: Namespace, folder: Path | None) -> Namespace:
+    """The same with loggers that are told their run's name, folder and id, where they are to be.
+
+    To build them; config.yaml keeps what the user gave, as it is for other runs as well.
+    """
+    given = config.trainer.logger
+    if folder is None or isinstance(given, bool | None):
+        return config
+    config = config.clone()
+    loggers = config.trainer.logger
+    for logger in loggers if isinstance(loggers, list) else [loggers]:
+        name = logger.class_path.rpartition(".")[2]
+        for key, value in of_the_run(name, logger.init_args, folder).items():
+            logger.init_args[key] = value
     return config
 
 

@@ -13,6 +13,7 @@ from lit_opt.engine.cli.overview import OVERVIEW
 from lit_opt.engine.cli.program import Program
 from lit_opt.engine.cli.streams import unfailing_streams
 from lit_opt.engine.cli.verbs import verb_named
+from lit_opt.engine.terminal import long_step
 
 if TYPE_CHECKING:
     from lit_opt.engine.cli.run import Run
@@ -70,15 +71,16 @@ def _run(program: Program, words: list[str], topic: str | None) -> "Run | None":
     """What is heavy to import comes after the command line has been found to be spelt right."""
     named, words = split_allowed(words)
     allow([*program.packages(), *named, *packages_in_flags(words)])
-    program, words = choose_classes(program, words)
-    if not program.chosen:
-        check_spelling(words, program.model, program.data)
-    from lit_opt.engine.cli.quiet import quiet_loggers, quiet_warnings
+    with long_step("importing"):
+        program, words = choose_classes(program, words)
+        if not program.chosen:
+            check_spelling(words, program.model, program.data)
+        from lit_opt.engine.cli.quiet import quiet_loggers, quiet_warnings
 
-    quiet_warnings()
-    from lit_opt.engine.cli.run import run
+        quiet_warnings()
+        from lit_opt.engine.cli.run import run
 
-    quiet_loggers()
+        quiet_loggers()
     if topic:
         from lit_opt.engine.cli.command_line import CommandLine
 

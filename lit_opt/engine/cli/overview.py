@@ -10,6 +10,7 @@ commands:
   validate   score a checkpoint on the validation set
   test       score a checkpoint on the test set
   predict    write what a checkpoint predicts for the test set to predictions.csv
+  report     make the page of a run folder again, its figures too: report runs/NAME --format png
 
 options of every day (--model.lr is the full name of --lr; --help TOPIC lists all of trainer, model,
 data, or tells of one: python train.py fit --help optimizer):

@@ -124,6 +124,7 @@ def options_of(parser: Parser, model_class: type, data_class: type | None) -> Op
         "data.dataset": _beside(data_class, "sources"),
         "data.transforms": ["torchvision.transforms.v2"],
         "trainer.callbacks": [f"{ENGINE}.callbacks", "lightning.pytorch.callbacks"],
+        "trainer.logger": ["lightning.pytorch.loggers"],
     }
     names = {".".join(key.split(".")[:2]) for key in keys}
     homes = {name: modules for name, modules in homes.items() if name in names}

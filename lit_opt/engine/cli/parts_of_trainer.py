@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lit_opt.engine.callbacks import (
     EMA,
     EpochLines,
+    LiveProgress,
     StepLog,
     StopAtNonFinite,
     WritePredictions,
@@ -24,19 +25,23 @@ from lit_opt.engine.cli.precision import emulated
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.interface import model_of
 from lit_opt.engine.lightning_private import hide_idle_hooks, resume_steps_like_epochs
+from lit_opt.engine.reports.outcomes import Outcomes
+from lit_opt.engine.reports.timing import Timing
 from lit_opt.engine.runs.checkpoint_file import FIRST_LOSS, LAST, checkpoints, use_safe_io
+from lit_opt.engine.runs.loggers import keep_first_params, tensorboard
 from lit_opt.engine.runs.resume.changed_hyperparameters import FINDERS, ChangedHyperparameters
 from lit_opt.engine.runs.resume.replay_training import ReplayTraining
 from lit_opt.engine.runs.resume.save_every import SaveEvery
 from lit_opt.engine.runs.resume.signals import StopOnSignal, plugins_of
 from lit_opt.engine.runs.resume.training_state import PlateauBeforeCheckpoint, RunningScores
 from lit_opt.engine.runs.score_tables import ScoreTables
-from lit_opt.engine.runs.scores import CSVCurves, tensorboard
+from lit_opt.engine.runs.scores import CSVCurves
 from lit_opt.engine.tasks.short_step import NoProfiler
+from lit_opt.engine.terminal import is_live
 
 
 def own_callbacks(
-    command: str, given: Namespace, run: Path | None, ema: float | None
+    command: str, given: Namespace, run: Path | None, ema: float | None, compiles: bool = False
 ) -> list[Callback]:
     """Those of `command`; one that the user gave, such as another progress bar, is left out.
 
@@ -45,6 +50,7 @@ def own_callbacks(
         given: The trainer's configuration, its callbacks built.
         run: The run folder, if there is one.
         ema: The decay of the average of the weights, if one is wanted.
+        compiles: Whether the net is compiled in its first step.
     """
     users = given.callbacks or []
     callbacks: list[Callback] = []
@@ -53,13 +59,13 @@ def own_callbacks(
     if given.barebones:
         return callbacks
     if given.enable_progress_bar is not False and not _has(users, ProgressBar):
-        callbacks.append(EpochLines())
+        callbacks.append(LiveProgress(compiles) if is_live() else EpochLines())
     if run:
-        callbacks.append(ScoreTables(run))
+        callbacks += [ScoreTables(run), Outcomes(run)]
     if command == "predict" and run:
         callbacks.append(WritePredictions(run))
     if command == "fit":
-        callbacks += [StepLog(), RunningScores(), PlateauBeforeCheckpoint()]
+        callbacks += [StepLog(), Timing(), RunningScores(), PlateauBeforeCheckpoint()]
         callbacks += [NoBatchOfOne(), ReplayTraining()]
         if not _has(users, StopAtNonFinite):
             callbacks.append(StopAtNonFinite())
@@ -85,6 +91,8 @@ def own_loggers(command: str, given: Namespace, run: Path | None, resumed_step: 
     users = users if isinstance(users, list) else [users]
     if command != "fit" or run is None or given.barebones or given.logger is False:
         return users or False
+    if resumed_step is not None:
+        keep_first_params(users)
     events = [] if _has(users, TensorBoardLogger) else tensorboard(run, resumed_step)
     return [*users, CSVCurves(run, resumed_step), *events]
 
@@ -133,7 +141,7 @@ def trainer_of(
         "callbacks": [
             *first,
             *_users_callbacks(line.command, given, folder, starts_from=checkpoint),
-            *own_callbacks(line.command, given, folder, config.ema),
+            *own_callbacks(line.command, given, folder, config.ema, bool(config.compile)),
             *callbacks,
         ],
         "logger": own_loggers(line.command, given, folder, resumed_step),

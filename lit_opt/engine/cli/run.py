@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -21,6 +22,7 @@ from lit_opt.engine.cli.config_layers import (
     of_the_experiment,
     run_layer,
     with_metrics,
+    with_runs_of_loggers,
 )
 from lit_opt.engine.cli.messages import full_memory, lost_process
 from lit_opt.engine.cli.objects import Objects, build_data, check_objects
@@ -30,10 +32,13 @@ from lit_opt.engine.errors import RunError, Stopped, UserError
 from lit_opt.engine.interface import data_of, model_of
 from lit_opt.engine.lightning_private import is_of_sigterm
 from lit_opt.engine.loading.facts import facts_in
+from lit_opt.engine.reports.at_end import leave_report, report_if_broken
+from lit_opt.engine.reports.pictures import pictures_of
 from lit_opt.engine.runs.atomic_file import write_text
-from lit_opt.engine.runs.checkpoint_file import LAST, newest_valid
+from lit_opt.engine.runs.checkpoint_file import LAST, best_checkpoint, newest_valid
 from lit_opt.engine.runs.environment import record_start
 from lit_opt.engine.runs.folder import folder_of, is_finished, locked, mark_finished, probe, run_of
+from lit_opt.engine.runs.loggers import TellLoggers, params_of_run
 from lit_opt.engine.runs.resume.changed_hyperparameters import FINDERS, changes
 from lit_opt.engine.runs.resume.signals import StopOnSignal
 from lit_opt.engine.runs.resume.training_state import early_end
@@ -78,12 +83,14 @@ def run(program: Program, words: list[str]) -> Run:
             _leave_if_finished(folder, config)
 
         # From the configuration to objects.
-        built = Objects(line, with_metrics(config, line.options, peeked), implied)
+        given = with_metrics(config, line.options, peeked)
+        built = Objects(line, with_runs_of_loggers(given, folder), implied)
         data_of(built.datamodule).share(peeked)
         check_objects(built, config, checkpoint)
         stage, stop = StageAtException(), StopOnSignal()
         kept = checkpoints_of(line, built, config, folder, stop)
-        last = [stage, *kept, *saving_inside(config, folder), stop]
+        tell = TellLoggers(folder, _params(line, config, implied)) if folder else None
+        last = [stage, *kept, *saving_inside(config, folder), *filter(None, [tell]), stop]
         trainer = trainer_of(line, built, config, folder, last, checkpoint)
         checkpoint.clear()  # its file can be replaced now
         this = Run(folder, trainer, built.model, built.datamodule, kept, *built.scored)
@@ -95,8 +102,11 @@ def run(program: Program, words: list[str]) -> Run:
                 _tell_continuation(line, this, config)
                 this.trainer.fit(this.model, this.datamodule, ckpt_path=point, weights_only=True)
             stop.leave_if_asked()
+            _tell_end(this)
             if config.test:
                 _score_best(this)
+            if tell and folder:
+                tell.tell_end(this.trainer, this.scores, pictures_of(folder))
             _finish(this, config)
         elif line.command == "predict":
             _predict(this, point)
@@ -165,6 +175,11 @@ def _leave_if_finished(folder: Path, config: Namespace) -> None:
         raise Stopped(f"{folder} is finished{where}; a larger --max_epochs would go on")
 
 
+def _params(line: CommandLine, config: Namespace, implied: dict[str, Any]) -> dict[str, Any]:
+    """For the loggers."""
+    return params_of_run(yaml.safe_load(line.dump(of_the_experiment(config, implied, line.chosen))))
+
+
 # ---- what it does
 
 
@@ -204,7 +219,8 @@ def _recorded(
     write_text(path, f"# python train.py --config {path}\n{text}")
     record_start(this.folder, this.trainer, config.seed_everything)
     try:
-        yield
+        with report_if_broken(this.folder, this.trainer):
+            yield
     except (RunError, Stopped):
         raise
     except Exception:  # such as another batch size inside an epoch
@@ -220,13 +236,20 @@ def _tell_continuation(line: CommandLine, this: Run, config: Namespace) -> None:
         this.trainer.print(", ".join([f"continuing {config.ckpt_path}", *told]))
 
 
+def _tell_end(this: Run) -> None:
+    """Why the training ended, if before its length, and which checkpoint is the best."""
+    told = early_end(this.trainer), best_checkpoint(this.trainer, this.kept)
+    for line in filter(None, told):
+        this.trainer.print(line)
+
+
 def _score_best(this: Run) -> None:
     """Validates and tests the best checkpoint, or the last weights where nothing is validated."""
     trainer: Any = this.trainer
     trainer.loggers = of_the_user(trainer.loggers)  # our curves stay those of the fit
     trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, FINDERS)]
     best = this.kept[0].best_model_path or None if this.kept else None
-    if best is None and this.folder and this.validates:
+    if best is None and this.kept and this.validates:
         this.trainer.print("no finite validation within the run: the last weights are scored")
     if this.validates:
         _score(this, "validate", best)
@@ -258,9 +281,11 @@ def _predict(this: Run, point: Path | None) -> None:
 
 
 def _finish(this: Run, config: Namespace) -> None:
-    if why := early_end(this.trainer):
-        this.trainer.print(why)
     if this.folder:
         if this.trainer.is_global_zero:
             mark_finished(this.folder, config.trainer)
+            if path := leave_report(
+                this.folder, this.trainer, early_end(this.trainer) or "finished"
+            ):
+                this.trainer.print(f"report: {path}")
         this.trainer.print(f"run folder: {this.folder}")

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lit_opt.engine.terminal import erase, make_room
+
 
 class Unfailing:
     """A text stream of the process whose lines are lost, where they can't be written.
@@ -22,6 +24,7 @@ class Unfailing:
             stream.reconfigure(errors="backslashreplace")  # such as é where the locale is C
 
     def write(self, text: str) -> int:
+        make_room(text)
         self._try(self.stream.write, text)
         return len(text)
 
@@ -54,6 +57,7 @@ def unfailing_streams() -> Iterator[None]:
         try:
             yield
         finally:
+            erase()
             for stream in streams:
                 stream.flush()
             sys.stdout, sys.stderr = before

@@ -7,7 +7,6 @@ import functools
 import hashlib
 import inspect
 import os
-import sys
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,6 +27,7 @@ from lit_opt.engine.loading.class_folders import (
 )
 from lit_opt.engine.loading.source import Source
 from lit_opt.engine.targets import Classes
+from lit_opt.engine.terminal import long_step
 
 CACHE = ".lit_opt_cache"
 
@@ -118,15 +118,11 @@ class ImageFolder(Source):
         return hashlib.sha256(ascii(facts).encode()).hexdigest()[:16]
 
     def _decode(self, paths: list[Path]) -> Rows:
-        """uint8 (C, H, W) each, or why there is none, in order; a bar where there is a terminal."""
-        from rich.console import Console
-        from rich.progress import Progress
-
+        """uint8 (C, H, W) each, or why there is none, in order."""
         first: tuple[Path, Row] | None = None
         broken: dict[int, str] = {}
-        on_terminal = sys.stderr.isatty()
-        with Progress(console=Console(stderr=True), transient=True, disable=not on_terminal) as bar:
-            task = bar.add_task(f"decoding {len(paths):,} images", total=len(paths))
+        place = 0
+        with long_step(lambda: f"decoding images, {place:,} of {len(paths):,}"):
             for place, image in enumerate(_in_parallel(self._try, paths)):
                 if isinstance(image, str):
                     broken[place] = image
@@ -134,7 +130,6 @@ class ImageFolder(Source):
                     first = first or (paths[place], image)
                     _check_size(*first, paths[place], image)
                 yield image
-                bar.advance(task)
         self._check_broken(broken, paths)
 
     def _try(self, path: Path) -> Row | str:

@@ -31,6 +31,7 @@ from lit_opt.engine.loading.sizes import with_sizes
 from lit_opt.engine.loading.source import Source
 from lit_opt.engine.loading.split import split_indices
 from lit_opt.engine.targets import Classes, Regression, inferred
+from lit_opt.engine.terminal import long_step
 
 
 class SourceData(LightningDataModule):
@@ -177,11 +178,18 @@ class SourceData(LightningDataModule):
     def has_validation(self) -> bool:
         return self.hp.val_fraction > 0 or self.read_own_validation() is not None
 
+    def sample_name(self, split: str, place: int) -> str:
+        """Its file, if the source names its samples; else its row in the official split."""
+        official = "train" if split == "val" and self._loaded.get("val") is None else split
+        row, names = int(self.splits[split].rows[place]), self._sample_names.get(official)
+        return str(names[row]) if names else f"{official} {row}"
+
     # ---- reading ----
 
     def prepare_data(self) -> None:
         if not self._prepared:
-            self.source.download(self.data_dir)
+            with long_step(f"looking for the files of {type(self.source).__name__}"):
+                self.source.download(self.data_dir)
             self._prepared = True
 
     def where(self, split: str) -> str:
@@ -199,7 +207,8 @@ class SourceData(LightningDataModule):
 
     def _load(self, split: str) -> XY | None:
         if split not in self._loaded:
-            self._loaded[split] = self.source.load(self.data_dir, split)
+            with long_step(f"reading {self.where(split)}"):
+                self._loaded[split] = self.source.load(self.data_dir, split)
             self._classes[split] = self.source.classes
             self._sample_names[split] = self.source.sample_names
         return self._loaded[split]
@@ -268,14 +277,15 @@ class SourceData(LightningDataModule):
     def normalizer(self) -> Normalize:
         data = self.splits["train" if "train" in self.splits else "test"]
         moments = self.kept.moments if self.kept else None
-        return Normalize(
-            data.x,
-            data.rows,
-            self.normalizes,
-            moments,
-            self.source.raw_channels,
-            self.source.nan_is_missing,
-        )
+        with long_step("mean and standard deviation of the training samples"):
+            return Normalize(
+                data.x,
+                data.rows,
+                self.normalizes,
+                moments,
+                self.source.raw_channels,
+                self.source.nan_is_missing,
+            )
 
     def put(
         self, train: Batches, own: Batches | None, parts: tuple[Batches, Batches], stage: str

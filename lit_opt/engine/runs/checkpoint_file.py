@@ -13,9 +13,11 @@ from lightning.fabric.plugins import CheckpointIO, TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import Strategy
 
+from lit_opt.engine.callbacks.progress import in_short
 from lit_opt.engine.errors import UserError, warn
 from lit_opt.engine.runs.atomic_file import atomic_write, reason
 from lit_opt.engine.runs.plain_values import plain
+from lit_opt.engine.terminal import columns
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 FIRST_LOSS = "the first loss"  # to be monitored, until its name is known
@@ -227,3 +229,29 @@ def checkpoints(
     best = BestCheckpoint(filename="best", **options)
     best.guesses_mode = guesses
     return [best, last]
+
+
+def best_checkpoint(trainer: Any, kept: list[ModelCheckpoint]) -> str | None:
+    """`best epoch 14 of 20 by val/loss 0.1044 (checkpoints/best.ckpt)`, after a fit.
+
+    By steps where that is how the run is long, or it validates within epochs. None where no
+    checkpoint is written, or no validation was finite.
+    """
+    if not kept:
+        return None
+    best = kept[0]
+    if not isinstance(best, BestCheckpoint):
+        return f"nothing was validated: the last weights are kept{_in_file(LAST)}"
+    if best.best_model_score is None or not trainer.is_global_zero:
+        return None
+    content = torch.load(best.best_model_path, "cpu", weights_only=True, mmap=True)
+    when = f"epoch {content['epoch'] + 1} of {trainer.current_epoch}"
+    if trainer.max_steps != -1 or trainer.val_check_batch != trainer.num_training_batches:
+        when = f"step {content['global_step']:,} of {trainer.global_step:,}"
+    score = in_short(str(best.monitor), best.best_model_score)
+    return f"best {when} by {best.monitor} {score}{_in_file('best.ckpt')}"
+
+
+def _in_file(name: str) -> str:
+    """Left out of a narrow terminal, where it would not fit."""
+    return f" (checkpoints/{name})" if columns() >= 80 else ""

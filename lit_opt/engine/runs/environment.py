@@ -50,6 +50,15 @@ def record_start(run: Path, trainer: Trainer, seed: int | None) -> None:
         file.write(json.dumps([*starts, start], indent=2).encode() + b"\n")
 
 
+def record_end(run: Path, facts: dict[str, Any]) -> None:
+    """Notes in the newest start of `run/environment.json` how it ended and what it took."""
+    path = run / "environment.json"
+    starts = json.loads(path.read_bytes())
+    starts[-1]["ended"] = facts
+    with atomic_write(path) as file:
+        file.write(json.dumps(starts, indent=2).encode() + b"\n")
+
+
 def _devices(trainer: Trainer) -> dict[str, Any]:
     device = trainer.strategy.root_device
     forks = getattr(trainer.strategy.launcher, "is_interactive_compatible", False)

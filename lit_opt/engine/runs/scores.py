@@ -1,4 +1,4 @@
-"""What a run measured: `metrics.csv` and TensorBoard's events, `metrics.json`, the final lines."""
+"""What a run measured: `metrics.csv`, `metrics.json`, the final lines."""
 
 import csv
 import io
@@ -6,15 +6,17 @@ import json
 import math
 import time
 from collections.abc import Iterable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from lit_opt.engine.errors import RunError, warn
 from lit_opt.engine.runs.atomic_file import write_text
+from lit_opt.engine.runs.loggers import Events
+from lit_opt.engine.terminal import columns
 
 
 class CSVCurves(Logger):
@@ -98,33 +100,18 @@ def read_rows(path: Path) -> dict[int, dict[str, Any]]:
     return rows
 
 
-class Events(TensorBoardLogger):
-    """TensorBoard events in the run folder, without a hparams.yaml beside config.yaml."""
-
-    @rank_zero_only
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        self.experiment.flush()
-
-
-def tensorboard(folder: Path, step: int | None = None) -> list[Logger]:
-    """A logger, if tensorboard is installed; what was logged after `step` is shown no more."""
-    if find_spec("tensorboard") is None:
-        return []
-    purge = None if step is None else step + 1
-    return [Events(folder, name="", version="", default_hp_metric=False, purge_step=purge)]
-
-
 def error_line(title: str, metrics: Mapping[str, float]) -> str:
     """`Test Error: acc 97.2%, avg loss 0.093456`: averages over samples, named `test/acc`.
 
-    One number a class, named `test/f1/cat`, is left to the files.
+    One number a class, named `test/f1/cat`, is left to the files; more lines where it is too long.
     """
     scores = {n.split("/", 1)[-1]: value for n, value in metrics.items() if n.count("/") < 2}
     loss = scores.pop("loss", None)
     parts = [f"{n} {100 * v:.1f}%" if n == "acc" else f"{n} {v:.4f}" for n, v in scores.items()]
     if loss is not None:
         parts.append(f"avg loss {loss:.6f}")
-    return f"{title} Error: {', '.join(parts)}"
+    whole = f"{title} Error: " + ", ".join(part.replace(" ", "\xa0") for part in parts)
+    return fill(whole, columns(), subsequent_indent="  ").replace("\xa0", " ")
 
 
 def of_the_user(loggers: Iterable[Logger]) -> list[Logger]:

@@ -93,6 +93,7 @@ class Scores(MetricCollection):
     def __init__(self, metrics: Mapping[str, Any], prefix: str) -> None:
         super().__init__(dict(metrics), prefix=prefix, compute_groups=False)
         self.tables: dict[str, Any] = {}  # of the last `compute`, by the names of their metrics
+        self.watch: Callable[[Tensor, Tensor], None] | None = None  # is given preds and target, too
         self.follow(Classes(), None)
 
     def follow(self, targets: Classes, names: Sequence[str] | None) -> None:
@@ -108,6 +109,8 @@ class Scores(MetricCollection):
 
     def update(self, preds: Tensor, target: Tensor, **given: Any) -> None:  # type: ignore[override]
         given |= {"preds": preds, "target": target}
+        if self.watch:
+            self.watch(preds, target)
         for metric, view, keys in self._takes:
             taken = {key: given[key] for key in keys if key in given}
             if view:

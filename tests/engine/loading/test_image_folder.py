@@ -1,7 +1,9 @@
 import errno
 import os
+import re
 import shutil
 import struct
+import time
 import zlib
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import EpsImagePlugin, Image, ImageOps
+from terminal import Terminal
 from torchvision.transforms import v2
 
 from lit_opt.datamodule import ImageData
@@ -507,10 +510,11 @@ def test_a_folder_that_cannot_be_written(root, decoded):
     assert len(decoded) == 2 * len(x)
 
 
-def test_a_bar_where_there_is_a_terminal(root, monkeypatch, capsys):
-    for split, terminal in (("train", True), ("test", False)):
-        monkeypatch.setattr("sys.stderr.isatty", lambda terminal=terminal: terminal)
-        ImageFolder().load(root, split)
-        out, err = capsys.readouterr()
-        assert out == ""
-        assert ("decoding 3 images" in err) if terminal else err == ""
+def test_a_line_where_there_is_a_terminal(root, monkeypatch):
+    monkeypatch.setattr("lit_opt.engine.terminal.WAIT", 0)
+    read = ImageFolder._read
+    monkeypatch.setattr(ImageFolder, "_read", lambda *args: time.sleep(0.1) or read(*args))
+    terminal = Terminal(monkeypatch)
+    ImageFolder().load(root, "train")
+    assert any(re.match(r"decoding images, \d of 3", text) for text in terminal.drawn)
+    assert terminal.screen() == []

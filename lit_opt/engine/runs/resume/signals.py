@@ -18,6 +18,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.pytorch.callbacks import Callback
 
 from lit_opt.engine.errors import Stopped
+from lit_opt.engine.terminal import erasing
 
 AGREE_EVERY = 50  # batches after which the processes of a run ask each other
 
@@ -49,13 +50,15 @@ class StopOnSignal(Callback):
     def _ask(self, number: int, frame: Any) -> None:
         """The answer while something is trained: stop where the run can be resumed from."""
         if number == signal.SIGINT == self.asked:
-            if sys.stdout.isatty():
-                _to_stderr("\x1b[?25h\n")  # the progress bar had hidden the cursor
+            _to_stderr(erasing())
             self._pass_on(signal.SIGKILL)
             _exit(128 + number)
         self.asked = number
         if number == signal.SIGINT and self._trainer.local_rank == 0:
-            _to_stderr("\nstopping after this step; Ctrl-C again stops at once, unsaved\n")
+            _to_stderr(
+                (erasing() or "\n")
+                + "stopping after this step; Ctrl-C again stops at once, unsaved\n"
+            )
 
     def _end_at_once(self, number: int, frame: Any) -> None:
         """The answer where nothing is being trained."""
@@ -68,7 +71,7 @@ class StopOnSignal(Callback):
             raise Stopped(text, 128 + number)
         with contextlib.suppress(RuntimeError):  # it was about to print
             sys.stdout.flush()
-        _to_stderr(f"stopped: {text}\n")
+        _to_stderr(f"{erasing()}stopped: {text}\n")
         _exit(128 + number)  # an exception may be lost, or be another's cause
 
     def _pass_on(self, number: int) -> None:
