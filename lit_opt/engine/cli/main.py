@@ -11,6 +11,7 @@ from lit_opt.engine.cli.messages import leave
 from lit_opt.engine.cli.options import check_spelling
 from lit_opt.engine.cli.overview import OVERVIEW
 from lit_opt.engine.cli.program import Program
+from lit_opt.engine.cli.seeds import run_seeds, split_seeds
 from lit_opt.engine.cli.streams import unfailing_streams
 from lit_opt.engine.cli.verbs import verb_named
 from lit_opt.engine.terminal import long_step
@@ -70,6 +71,7 @@ def split_help(words: list[str]) -> tuple[list[str], str | None]:
 def _run(program: Program, words: list[str], topic: str | None) -> "Run | None":
     """What is heavy to import comes after the command line has been found to be spelt right."""
     named, words = split_allowed(words)
+    seeds, words = split_seeds(words)
     allow([*program.packages(), *named, *packages_in_flags(words)])
     with long_step("importing"):
         program, words = choose_classes(program, words)
@@ -86,4 +88,4 @@ def _run(program: Program, words: list[str], topic: str | None) -> "Run | None":
 
         print(CommandLine(program, words).help(topic))
         return None
-    return run(program, words)
+    return run_seeds(program, words, seeds) if seeds else run(program, words)

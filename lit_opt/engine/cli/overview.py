@@ -10,6 +10,7 @@ commands:
   validate   score a checkpoint on the validation set
   test       score a checkpoint on the test set
   predict    write what a checkpoint predicts for the test set to predictions.csv
+  compare    a table of runs, mean and spread over seeds: compare --last 10, or compare A B
   report     make the page of a run folder again, its figures too: report runs/NAME --format png
 
 options of every day (--model.lr is the full name of --lr; --help TOPIC lists all of trainer, model,
@@ -19,7 +20,8 @@ data, or tells of one: python train.py fit --help optimizer):
   --resume               go on with that run, or the one saved last; a new --name is started
   --ckpt_path FILE       checkpoint to continue from, or to validate, test or predict with
   --no_test              fit only
-  --seed N               42; order of the samples, initial weights, dropout
+  --seed N               42; order of the samples, initial weights, dropout; not the split
+  --seeds N              so many runs, with seeds from --seed on, and a table of them
   --epochs N             20
   --accelerator NAME     auto; cpu, gpu, mps
   --devices N            auto

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 # Each is a function of the words after the command, imported when it is asked for.
 VERBS = {
+    "compare": "lit_opt.engine.reports.compare:compare",
     "report": "lit_opt.engine.reports.run_report:report",
     "new": "lit_opt.engine.project.new:new",
     "update": "lit_opt.engine.project.update:update",

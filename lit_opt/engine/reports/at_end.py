@@ -15,7 +15,9 @@ def leave_report(folder: Path, trainer: Any, why: str) -> Path | None:
     """Notes why the fit ended and writes its report; a failure is one line of warning."""
     try:
         found = [c.measured(trainer) for c in trainer.callbacks if isinstance(c, Timing)]
-        record_end(folder, {"why": why, **(found[0] if found else {})})
+        best = [c for c in trainer.checkpoint_callbacks if getattr(c, "monitor", None)]
+        chosen_by = {"monitor": best[0].monitor, "mode": best[0].mode} if best else {}
+        record_end(folder, {"why": why, **chosen_by, **(found[0] if found else {})})
         return write_report(folder)
     except Exception as error:
         told = " ".join(str(error).split())

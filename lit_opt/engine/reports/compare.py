@@ -1,0 +1,180 @@
+"""`python train.py compare`: runs in one table and on one page, best validation first."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from lit_opt.engine.errors import UserError
+from lit_opt.engine.reports.compared_runs import (
+    RUNS,
+    ComparedRun,
+    Group,
+    commits,
+    differing,
+    grouped,
+    is_better_low,
+    metrics_of,
+    monitored,
+    newest_runs,
+    runs_named,
+)
+from lit_opt.engine.reports.significance import difference
+from lit_opt.engine.verb_parser import VerbParser
+
+PAGE = "compare.html"
+SHOWN = 8  # curves over one another
+
+
+def compare(words: list[str]) -> None:
+    """`python train.py compare [RUNS … | --all | --last 10] [--sort METRIC]`."""
+    parser = VerbParser(
+        "compare",
+        "Lists runs by their validation metric; those that differ in the seed alone are one row, "
+        "mean ± standard deviation. Of two runs or series it tells whether they differ by more "
+        "than the seeds do.",
+    )
+    parser.add_argument("runs", nargs="*", help="run folders, or names in runs/; --last 10 if none")
+    parser.add_argument("--all", action="store_true", help="all runs in runs/")
+    parser.add_argument("--last", type=int, help="so many of the newest runs in runs/")
+    parser.add_argument("--sort", help="a metric to sort by, such as test/acc")
+    given = parser.parse_args(words)
+    if given.runs:
+        runs = runs_named(given.runs)
+    else:
+        runs = newest_runs(None if given.all else given.last or 10)
+    groups = show(runs, given.sort)
+    if groups and len(given.runs) == 2:
+        _tell_difference(given.runs, given.sort or monitored(groups))
+    if groups:
+        print(f"page: {write_page(groups, runs, given.sort)}")
+
+
+def show(runs: list[ComparedRun], sort: str | None = None) -> list[Group]:
+    """Prints the table; returns its groups, best first."""
+    groups = grouped(run for run in runs if run.counts)
+    groups = ranked(groups, sort) if groups else []
+    if groups:
+        _print_table(*table_of(groups, sort))
+    for note in notes_of(groups, runs):
+        print(note)
+    return groups
+
+
+def ranked(groups: list[Group], sort: str | None) -> list[Group]:
+    """Raises `UserError` if there is no such metric, or none that all groups have."""
+    metric = sort or monitored(groups)
+    if metric is None or not any(group.values(metric) for group in groups):
+        known = ", ".join(metrics_of(groups))
+        told = "the runs have no validation metric in common" if sort is None else f"--sort {sort}"
+        raise UserError(f"{told}; they measured {known}")
+    sign = 1 if is_better_low(metric, groups) else -1
+    return sorted(groups, key=lambda g: (math.isnan(g.mean(metric)), sign * g.mean(metric)))
+
+
+def table_of(groups: list[Group], sort: str | None) -> tuple[list[str], list[list[str]]]:
+    """The header and the rows: name, n, metrics from the one that sorts on, what differs."""
+    first = sort or monitored(groups)
+    metrics = sorted(metrics_of(groups), key=lambda name: name != first)
+    options = differing(groups)
+    rows = [
+        [group.name, str(len(group.runs)), *(group.shown(metric) for metric in metrics)]
+        + [column[k] for column in options.values()]
+        for k, group in enumerate(groups)
+    ]
+    return ["run", "n", *metrics, *options], rows
+
+
+def _print_table(header: list[str], rows: list[list[str]]) -> None:
+    """As wide as the terminal, cells broken where they must; in full where there is none."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, emoji=False, markup=False)
+    if not console.is_terminal:
+        console.width = 10_000
+    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for k, name in enumerate(header):
+        shown.add_column(name, overflow="fold", justify="right" if k == 1 else "left")
+    for row in rows:
+        shown.add_row(*row)
+    console.print(shown)
+
+
+def notes_of(groups: list[Group], runs: list[ComparedRun]) -> list[str]:
+    """What the order means, which runs are in no row, and what else differs."""
+    notes = []
+    if groups:
+        metric = monitored(groups)
+        low = "low is good" if metric and is_better_low(metric, groups) else "high is good"
+        notes.append(f"selected by {metric} ({low}); ± is the standard deviation over seeds")
+    notes += [f"not counted: {run.folder} ({run.state})" for run in runs if not run.counts]
+    if len(found := commits(groups)) > 1:
+        told = ", ".join(f"{commit[:10] or 'none'} ({n})" for commit, n in found.items())
+        notes.append(f"made by different commits: {told}")
+    return notes
+
+
+def _tell_difference(words: Sequence[str], metric: str | None) -> None:
+    if metric is None:
+        return
+    sides = [runs_named([word]) for word in words]
+    scores = [
+        {run.seed if run.seed is not None else -1: run.scores[metric] for run in side}
+        for side in [[r for r in runs if r.counts and metric in r.scores] for runs in sides]
+    ]
+    print(f"{metric}, {words[0]} less {words[1]}: {difference(*scores)}")
+
+
+# ---- the page
+
+
+def write_page(groups: list[Group], runs: list[ComparedRun], sort: str | None) -> Path:
+    """Writes compare.html beside the runs' folders; returns its path."""
+    from lit_opt.engine.reports.page import escaped, page, table
+    from lit_opt.engine.runs.atomic_file import write_text
+
+    header, rows = table_of(groups, sort)
+    notes = "".join(f"<p class=note>{escaped(note)}</p>" for note in notes_of(groups, runs))
+    sections = [("Scores", table(header, rows, "scores") + notes), *_curves(groups)]
+    path = RUNS / PAGE if RUNS.is_dir() else runs[0].folder.parent / PAGE
+    write_text(path, page(f"{len(groups)} configurations, {len(runs)} runs", sections))
+    return path
+
+
+def _curves(groups: list[Group]) -> list[tuple[str, str]]:
+    """A chart a validation or training metric, a curve a group: the mean over its seeds."""
+    from lit_opt.engine.reports.charts import curve_chart
+    from lit_opt.engine.reports.curves import Curves, as_table
+    from lit_opt.engine.reports.page import figure
+
+    shown = {group.name: _mean_curves(group) for group in groups[:SHOWN]}
+    names = sorted({name for curves in shown.values() for name in curves})
+    order = sorted(names, key=lambda name: (not name.startswith("val"), name))
+    html = ""
+    for name in order:
+        lines = {label: curves[name] for label, curves in shown.items() if name in curves}
+        percent = name.endswith("acc")
+        spec = curve_chart(lines, "epoch", name, percent=percent, colours=list(shown))
+        html += figure(name, spec, as_table(Curves(name, "epoch", lines)))
+    about = "<p class=note>Means over the seeds"
+    about += f"; the first {SHOWN} of {len(groups)}.</p>" if len(groups) > SHOWN else ".</p>"
+    return [("Curves", f'{about}<div class="grid">{html}</div>')] if html else []
+
+
+def _mean_curves(group: Group) -> dict[str, list[tuple[float, float]]]:
+    """Points (epoch from 1, mean) of what the runs logged by the epoch."""
+    from lit_opt.engine.runs.scores import read_rows
+
+    values: dict[str, dict[float, list[float]]] = {}
+    for run in group.runs:
+        path = run.folder / "metrics.csv"
+        for row in read_rows(path).values() if path.is_file() else ():
+            for name, value in row.items():
+                if row.get("epoch") and name.startswith(("train", "val")) and name.count("/") < 2:
+                    at = float(row["epoch"]) + 1
+                    values.setdefault(name, {}).setdefault(at, []).append(float(value))
+    return {
+        name: [(at, statistics.mean(found)) for at, found in sorted(points.items())]
+        for name, points in values.items()
+    }

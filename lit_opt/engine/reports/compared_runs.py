@@ -1,0 +1,223 @@
+"""Runs side by side: what their folders say, and which of them differ in the seed alone."""
+
+import json
+import math
+import re
+import statistics
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lit_opt.engine.errors import UserError
+
+RUNS = Path("runs")
+# What does not make another experiment of a run.
+APART = {"seed_everything", "name", "data.data_dir", "trainer.default_root_dir"}
+APART |= {"trainer.enable_progress_bar", "trainer.logger", "trainer.enable_model_summary"}
+
+
+@dataclass
+class ComparedRun:
+    """A run by its folder.
+
+    `scores` are those of metrics.json that are finite; `options` the configuration by full names;
+    `state` is "finished", or what is known of its end; `monitor` and `mode` are what chose best.ckpt.
+    """
+
+    folder: Path
+    state: str = "no scores yet"
+    scores: dict[str, float] = field(default_factory=dict)
+    options: dict[str, str] = field(default_factory=dict)
+    seed: int | None = None
+    monitor: str | None = None
+    mode: str | None = None
+    commit: str = ""
+
+    @property
+    def counts(self) -> bool:
+        return self.state == "finished" and bool(self.scores)
+
+
+@dataclass
+class Group:
+    """Runs whose configurations differ in the seed alone."""
+
+    runs: list[ComparedRun]
+
+    @property
+    def name(self) -> str:
+        """The runs' common beginning, without the mark of a seed."""
+        names = [run.folder.name for run in self.runs]
+        if len(names) == 1:
+            return names[0]
+        start = "".join(c[0] for c in zip(*names, strict=False) if len(set(c)) == 1)
+        return re.sub(r"[-_.]*(seed)?[-_=]*$", "", start) or names[0]
+
+    def values(self, metric: str) -> list[float]:
+        return [run.scores[metric] for run in self.runs if metric in run.scores]
+
+    def mean(self, metric: str) -> float:
+        values = self.values(metric)
+        return statistics.mean(values) if values else math.nan
+
+    def shown(self, metric: str) -> str:
+        """`0.9305 ± 0.0021`: the mean and the standard deviation (n - 1 in its denominator)."""
+        values = self.values(metric)
+        if not values:
+            return "–"
+        digits = 4 if max(map(abs, values)) < 100 else 1
+        spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+        return f"{statistics.mean(values):.{digits}f}{spread}"
+
+
+def run_at(folder: Path) -> ComparedRun:
+    """Raises `UserError` if the folder has no file of a run; damaged files are left out."""
+    if not any((folder / name).is_file() for name in ("config.yaml", "metrics.csv")):
+        raise UserError(f"'{folder}' is no run folder: it has no config.yaml and no metrics.csv")
+    scores, starts = (
+        _json_of(folder / "metrics.json", {}),
+        _json_of(folder / "environment.json", []),
+    )
+    last = starts[-1] if starts and isinstance(starts[-1], dict) else {}
+    ended = last.get("ended") or {}
+    finished = (folder / ".finished").is_file()
+    options = _options(folder / "config.yaml")
+    seed = options.get("seed_everything", "")
+    return ComparedRun(
+        folder,
+        "finished" if finished and scores else str(ended.get("why") or "killed, or still at work"),
+        {name: float(v) for name, v in scores.items() if _is_number(v)},
+        {name: value for name, value in options.items() if name not in APART},
+        int(seed) if seed.isdecimal() else None,
+        ended.get("monitor"),
+        ended.get("mode"),
+        str((last.get("git") or {}).get("commit") or ""),
+    )
+
+
+def _json_of(path: Path, empty: Any) -> Any:
+    with suppress(OSError, ValueError):
+        found = json.loads(path.read_bytes())
+        return found if isinstance(found, type(empty)) else empty
+    return empty
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _options(path: Path) -> dict[str, str]:
+    """The values of a config.yaml by their full names, as text."""
+    with suppress(OSError, yaml.YAMLError, UnicodeDecodeError):
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast
+        config = yaml.load(path.read_text(encoding="utf-8"), loader)
+        return dict(_flat(config, "")) if isinstance(config, dict) else {}
+    return {}
+
+
+def _flat(value: Any, name: str) -> Iterable[tuple[str, str]]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            place = name if key in ("class_path", "init_args", "name") else f"{name}.{key}"
+            yield from _flat(inner, place.lstrip("."))
+    else:
+        text = "none" if value is None else str(value)
+        yield name, re.sub(r"^(\w+\.)+(?=[A-Za-z_])", "", text)  # a class without its module
+
+
+# ---- which runs
+
+
+def runs_named(words: Iterable[str]) -> list[ComparedRun]:
+    """The runs that a word names: a folder, a run in `runs/`, or all of a `--seeds` series."""
+    return [run_at(folder) for word in words for folder in folders_named(word)]
+
+
+def folders_named(word: str) -> list[Path]:
+    """Raises `UserError` if there is no such run."""
+    for folder in (Path(word), RUNS / word):
+        if folder.is_dir():
+            return [folder]
+    if found := sorted(RUNS.glob(f"{word}-seed*"), key=_by_number):
+        return found
+    near = sorted(path.name for path in RUNS.glob(f"{word[:4]}*") if path.is_dir())[:5]
+    hint = f"; there are {', '.join(near)}" if near else ""
+    raise UserError(f"no run folder '{word}' or '{RUNS / word}'{hint}")
+
+
+def _by_number(path: Path) -> tuple[int, str]:
+    number = re.search(r"\d+$", path.name)
+    return int(number[0]) if number else 0, path.name
+
+
+def newest_runs(count: int | None) -> list[ComparedRun]:
+    """The last `count` runs in `runs/` by the time of their start; all for None."""
+    folders = [path.parent for path in RUNS.glob("*/config.yaml")]
+    folders.sort(key=lambda folder: (folder / "config.yaml").stat().st_mtime)
+    if not folders:
+        raise UserError(f"there is no run in '{RUNS}' of this folder; name run folders, or train")
+    return [run_at(folder) for folder in folders[-count if count else 0 :]]
+
+
+def grouped(runs: Iterable[ComparedRun]) -> list[Group]:
+    """Groups in the order of their first runs; of two runs with one seed each has its own group."""
+    groups: list[Group] = []
+    for run in runs:
+        for group in groups:
+            seeds = {other.seed for other in group.runs}
+            if group.runs[0].options == run.options and run.seed not in seeds:
+                group.runs.append(run)
+                break
+        else:
+            groups.append(Group([run]))
+    return groups
+
+
+def differing(groups: list[Group]) -> dict[str, list[str]]:
+    """The options in which the groups differ, by short names, with each group's value."""
+    options = [group.runs[0].options for group in groups]
+    names = list(dict.fromkeys(name for each in options for name in each))
+    values = {name: [each.get(name, "–") for each in options] for name in names}
+    found = {name: column for name, column in values.items() if len(set(column)) > 1}
+    short = [name.split(".", 1)[-1] for name in found]
+    return {
+        brief if short.count(brief) == 1 else name: column
+        for (name, column), brief in zip(found.items(), short, strict=True)
+    }
+
+
+# ---- by which metric
+
+
+def monitored(groups: list[Group]) -> str | None:
+    """The validation metric that all groups have: what chose their checkpoints, or their loss."""
+    common = set.intersection(*({*group.runs[0].scores} for group in groups))
+    wanted = [group.runs[0].monitor for group in groups]
+    wanted += ["val/loss", *sorted(name for name in common if name.startswith("val"))]
+    return next((name for name in wanted if name and name in common), None)
+
+
+def is_better_low(metric: str, groups: list[Group]) -> bool:
+    """Whether low values are good: what the runs said of it, or else whether it is an error."""
+    for run in (run for group in groups for run in group.runs):
+        if run.monitor == metric and run.mode:
+            return run.mode == "min"
+    return bool(re.search(r"loss|err|mae|mse|rmse|perplexity", metric, re.IGNORECASE))
+
+
+def metrics_of(groups: list[Group]) -> list[str]:
+    """Validation first, then test; one number a class is left to the reports."""
+    names = {name for group in groups for run in group.runs for name in run.scores}
+    named = [name for name in names if name.count("/") < 2]
+    return sorted(named, key=lambda name: (not name.startswith("val"), name.endswith("loss"), name))
+
+
+def commits(groups: list[Group]) -> Mapping[str, int]:
+    found: dict[str, int] = {}
+    for run in (run for group in groups for run in group.runs):
+        found[run.commit] = found.get(run.commit, 0) + 1
+    return found
