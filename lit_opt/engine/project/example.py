@@ -53,14 +53,14 @@ def example_files(files: Mapping[str, bytes], name: str) -> dict[str, bytes]:
     inside = {p: c for p, c in files.items() if p.startswith(f"examples/{name}/")}
     if not inside:
         raise UserError(f"--example {name}: expected one of {', '.join(examples_of(files))}")
-    found = {_place(path, name): _moved(content, name) for path, content in inside.items()}
+    found = {_place_of_file(path, name): _moved(content, name) for path, content in inside.items()}
     test = f"tests/examples/test_example_{name}.py"
     if test in files:
         found[f"tests/test_{name}.py"] = _moved(files[test], name)
     return found
 
 
-def _place(path: str, name: str) -> str:
+def _place_of_file(path: str, name: str) -> str:
     file = path.rpartition("/")[2]
     if file.endswith(".py"):
         return f"{TEMPLATE}/{file}"
@@ -69,7 +69,7 @@ def _place(path: str, name: str) -> str:
 
 def _moved(content: bytes, name: str) -> bytes:
     text = content.decode()
-    text = re.sub(rf"\bexamples/{name}/([\w.]+)", lambda m: _place(m[0], name), text)
+    text = re.sub(rf"\bexamples/{name}/([\w.]+)", lambda m: _place_of_file(m[0], name), text)
     return re.sub(rf"\bexamples\.{name}\.", f"{TEMPLATE}.", text).encode()
 
 

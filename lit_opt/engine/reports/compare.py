@@ -2,14 +2,19 @@
 
 import math
 import statistics
+import sys
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import fill
 
 from lit_opt.engine.errors import UserError
 from lit_opt.engine.reports.compared_runs import (
+    NONE,
     RUNS,
     ComparedRun,
-    Group,
+    SeedGroup,
     commits,
     differing,
     grouped,
@@ -23,7 +28,7 @@ from lit_opt.engine.reports.significance import difference
 from lit_opt.engine.verb_parser import VerbParser
 
 PAGE = "compare.html"
-SHOWN = 8  # curves over one another
+CURVES_AT_MOST = 8  # curves over one another
 
 
 def compare(words: list[str]) -> None:
@@ -50,18 +55,18 @@ def compare(words: list[str]) -> None:
         print(f"page: {write_page(groups, runs, given.sort)}")
 
 
-def show(runs: list[ComparedRun], sort: str | None = None) -> list[Group]:
+def show(runs: list[ComparedRun], sort: str | None = None) -> list[SeedGroup]:
     """Prints the table; returns its groups, best first."""
     groups = grouped(run for run in runs if run.counts)
     groups = ranked(groups, sort) if groups else []
     if groups:
         _print_table(*table_of(groups, sort))
-    for note in notes_of(groups, runs):
+    for note in notes_of(groups, runs, sort):
         print(note)
     return groups
 
 
-def ranked(groups: list[Group], sort: str | None) -> list[Group]:
+def ranked(groups: list[SeedGroup], sort: str | None) -> list[SeedGroup]:
     """Raises `UserError` if there is no such metric, or none that all groups have."""
     metric = sort or monitored(groups)
     if metric is None or not any(group.values(metric) for group in groups):
@@ -72,42 +77,44 @@ def ranked(groups: list[Group], sort: str | None) -> list[Group]:
     return sorted(groups, key=lambda g: (math.isnan(g.mean(metric)), sign * g.mean(metric)))
 
 
-def table_of(groups: list[Group], sort: str | None) -> tuple[list[str], list[list[str]]]:
-    """The header and the rows: name, n, metrics from the one that sorts on, what differs."""
-    first = sort or monitored(groups)
-    metrics = sorted(metrics_of(groups), key=lambda name: name != first)
+def table_of(groups: list[SeedGroup], sort: str | None) -> tuple[list[str], list[list[str]]]:
+    """The header and the rows, what says most first.
+
+    Name, number of runs, the metric that sorts and the same of the test, what differs in all, the
+    other metrics, what only some have, such as an argument of one net.
+    """
+    first = sort or monitored(groups) or ""
+    twin = first.replace("val", "test", 1)
+    metrics = sorted(metrics_of(groups), key=lambda name: (name != first, name != twin))
+    columns = {name: [group.shown(name) for group in groups] for name in metrics}
+    ahead = {name: columns.pop(name) for name in (first, twin) if name in columns}
     options = differing(groups)
-    rows = [
-        [group.name, str(len(group.runs)), *(group.shown(metric) for metric in metrics)]
-        + [column[k] for column in options.values()]
-        for k, group in enumerate(groups)
-    ]
-    return ["run", "n", *metrics, *options], rows
+    of_all = {name: column for name, column in options.items() if NONE not in column}
+    ahead |= of_all | columns | options
+    counts = [[group.name for group in groups], [str(len(group.runs)) for group in groups]]
+    lines = zip(*counts, *ahead.values(), strict=True)
+    return ["run", "n", *ahead], [list(line) for line in lines]
 
 
 def _print_table(header: list[str], rows: list[list[str]]) -> None:
-    """As wide as the terminal, cells broken where they must; in full where there is none."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False, emoji=False, markup=False)
-    if not console.is_terminal:
-        console.width = 10_000
-    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for k, name in enumerate(header):
-        shown.add_column(name, overflow="fold", justify="right" if k == 1 else "left")
-    for row in rows:
-        shown.add_row(*row)
-    console.print(shown)
+    """The first columns that a terminal has room for; all of them where there is none."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    room = get_terminal_size().columns if sys.stdout.isatty() else sum(widths) * 2
+    count = sum(end <= room for end in accumulate(width + 2 for width in widths))
+    for row in (header, *rows):
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        print("  ".join(cells[:count]).rstrip())
+    if hidden := header[count:]:
+        print(fill(f"on the page as well: {', '.join(hidden)}", room))
 
 
-def notes_of(groups: list[Group], runs: list[ComparedRun]) -> list[str]:
+def notes_of(groups: list[SeedGroup], runs: list[ComparedRun], sort: str | None) -> list[str]:
     """What the order means, which runs are in no row, and what else differs."""
     notes = []
     if groups:
-        metric = monitored(groups)
-        low = "low is good" if metric and is_better_low(metric, groups) else "high is good"
-        notes.append(f"selected by {metric} ({low}); ± is the standard deviation over seeds")
+        metric = sort or monitored(groups) or ""
+        low = "low is good" if is_better_low(metric, groups) else "high is good"
+        notes.append(f"sorted by {metric} ({low}); ± is the standard deviation over seeds")
     notes += [f"not counted: {run.folder} ({run.state})" for run in runs if not run.counts]
     if len(found := commits(groups)) > 1:
         told = ", ".join(f"{commit[:10] or 'none'} ({n})" for commit, n in found.items())
@@ -129,26 +136,27 @@ def _tell_difference(words: Sequence[str], metric: str | None) -> None:
 # ---- the page
 
 
-def write_page(groups: list[Group], runs: list[ComparedRun], sort: str | None) -> Path:
+def write_page(groups: list[SeedGroup], runs: list[ComparedRun], sort: str | None) -> Path:
     """Writes compare.html beside the runs' folders; returns its path."""
     from lit_opt.engine.reports.page import escaped, page, table
     from lit_opt.engine.runs.atomic_file import write_text
 
     header, rows = table_of(groups, sort)
-    notes = "".join(f"<p class=note>{escaped(note)}</p>" for note in notes_of(groups, runs))
+    rows = [[cell.replace(" ± ", "\xa0±\xa0") for cell in row] for row in rows]
+    notes = "".join(f"<p class=note>{escaped(note)}</p>" for note in notes_of(groups, runs, sort))
     sections = [("Scores", table(header, rows, "scores") + notes), *_curves(groups)]
     path = RUNS / PAGE if RUNS.is_dir() else runs[0].folder.parent / PAGE
     write_text(path, page(f"{len(groups)} configurations, {len(runs)} runs", sections))
     return path
 
 
-def _curves(groups: list[Group]) -> list[tuple[str, str]]:
+def _curves(groups: list[SeedGroup]) -> list[tuple[str, str]]:
     """A chart a validation or training metric, a curve a group: the mean over its seeds."""
     from lit_opt.engine.reports.charts import curve_chart
     from lit_opt.engine.reports.curves import Curves, as_table
     from lit_opt.engine.reports.page import figure
 
-    shown = {group.name: _mean_curves(group) for group in groups[:SHOWN]}
+    shown = {group.name: _mean_curves(group) for group in groups[:CURVES_AT_MOST]}
     names = sorted({name for curves in shown.values() for name in curves})
     order = sorted(names, key=lambda name: (not name.startswith("val"), name))
     html = ""
@@ -157,14 +165,14 @@ def _curves(groups: list[Group]) -> list[tuple[str, str]]:
         percent = name.endswith("acc")
         spec = curve_chart(lines, "epoch", name, percent=percent, colours=list(shown))
         html += figure(name, spec, as_table(Curves(name, "epoch", lines)))
-    about = "<p class=note>Means over the seeds"
-    about += f"; the first {SHOWN} of {len(groups)}.</p>" if len(groups) > SHOWN else ".</p>"
+    cut = f"; the first {len(shown)} of {len(groups)}" if len(groups) > len(shown) else ""
+    about = f"<p class=note>Means over the seeds{cut}.</p>"
     return [("Curves", f'{about}<div class="grid">{html}</div>')] if html else []
 
 
-def _mean_curves(group: Group) -> dict[str, list[tuple[float, float]]]:
+def _mean_curves(group: SeedGroup) -> dict[str, list[tuple[float, float]]]:
     """Points (epoch from 1, mean) of what the runs logged by the epoch."""
-    from lit_opt.engine.runs.scores import read_rows
+    from lit_opt.engine.runs.metrics_file import read_rows
 
     values: dict[str, dict[float, list[float]]] = {}
     for run in group.runs:

@@ -15,6 +15,7 @@ import yaml
 from lit_opt.engine.errors import UserError
 
 RUNS = Path("runs")
+NONE = "–"  # where a run has no such option or metric
 # What does not make another experiment of a run.
 APART = {"seed_everything", "name", "data.data_dir", "trainer.default_root_dir"}
 APART |= {"trainer.enable_progress_bar", "trainer.logger", "trainer.enable_model_summary"}
@@ -25,7 +26,7 @@ class ComparedRun:
     """A run by its folder.
 
     `scores` are those of metrics.json that are finite; `options` the configuration by full names;
-    `state` is "finished", or what is known of its end; `monitor` and `mode` are what chose best.ckpt.
+    `state` is "finished", or what is known of its end; `monitor` and `mode` chose best.ckpt.
     """
 
     folder: Path
@@ -43,7 +44,7 @@ class ComparedRun:
 
 
 @dataclass
-class Group:
+class SeedGroup:
     """Runs whose configurations differ in the seed alone."""
 
     runs: list[ComparedRun]
@@ -68,7 +69,7 @@ class Group:
         """`0.9305 ± 0.0021`: the mean and the standard deviation (n - 1 in its denominator)."""
         values = self.values(metric)
         if not values:
-            return "–"
+            return NONE
         digits = 4 if max(map(abs, values)) < 100 else 1
         spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
         return f"{statistics.mean(values):.{digits}f}{spread}"
@@ -90,7 +91,7 @@ def run_at(folder: Path) -> ComparedRun:
     return ComparedRun(
         folder,
         "finished" if finished and scores else str(ended.get("why") or "killed, or still at work"),
-        {name: float(v) for name, v in scores.items() if _is_number(v)},
+        {name: float(v) for name, v in scores.items() if _is_finite_number(v)},
         {name: value for name, value in options.items() if name not in APART},
         int(seed) if seed.isdecimal() else None,
         ended.get("monitor"),
@@ -106,7 +107,7 @@ def _json_of(path: Path, empty: Any) -> Any:
     return empty
 
 
-def _is_number(value: Any) -> bool:
+def _is_finite_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
@@ -163,9 +164,9 @@ def newest_runs(count: int | None) -> list[ComparedRun]:
     return [run_at(folder) for folder in folders[-count if count else 0 :]]
 
 
-def grouped(runs: Iterable[ComparedRun]) -> list[Group]:
+def grouped(runs: Iterable[ComparedRun]) -> list[SeedGroup]:
     """Groups in the order of their first runs; of two runs with one seed each has its own group."""
-    groups: list[Group] = []
+    groups: list[SeedGroup] = []
     for run in runs:
         for group in groups:
             seeds = {other.seed for other in group.runs}
@@ -173,15 +174,15 @@ def grouped(runs: Iterable[ComparedRun]) -> list[Group]:
                 group.runs.append(run)
                 break
         else:
-            groups.append(Group([run]))
+            groups.append(SeedGroup([run]))
     return groups
 
 
-def differing(groups: list[Group]) -> dict[str, list[str]]:
+def differing(groups: list[SeedGroup]) -> dict[str, list[str]]:
     """The options in which the groups differ, by short names, with each group's value."""
     options = [group.runs[0].options for group in groups]
     names = list(dict.fromkeys(name for each in options for name in each))
-    values = {name: [each.get(name, "–") for each in options] for name in names}
+    values = {name: [each.get(name, NONE) for each in options] for name in names}
     found = {name: column for name, column in values.items() if len(set(column)) > 1}
     short = [name.split(".", 1)[-1] for name in found]
     return {
@@ -193,7 +194,7 @@ def differing(groups: list[Group]) -> dict[str, list[str]]:
 # ---- by which metric
 
 
-def monitored(groups: list[Group]) -> str | None:
+def monitored(groups: list[SeedGroup]) -> str | None:
     """The validation metric that all groups have: what chose their checkpoints, or their loss."""
     common = set.intersection(*({*group.runs[0].scores} for group in groups))
     wanted = [group.runs[0].monitor for group in groups]
@@ -201,7 +202,7 @@ def monitored(groups: list[Group]) -> str | None:
     return next((name for name in wanted if name and name in common), None)
 
 
-def is_better_low(metric: str, groups: list[Group]) -> bool:
+def is_better_low(metric: str, groups: list[SeedGroup]) -> bool:
     """Whether low values are good: what the runs said of it, or else whether it is an error."""
     for run in (run for group in groups for run in group.runs):
         if run.monitor == metric and run.mode:
@@ -209,14 +210,14 @@ def is_better_low(metric: str, groups: list[Group]) -> bool:
     return bool(re.search(r"loss|err|mae|mse|rmse|perplexity", metric, re.IGNORECASE))
 
 
-def metrics_of(groups: list[Group]) -> list[str]:
+def metrics_of(groups: list[SeedGroup]) -> list[str]:
     """Validation first, then test; one number a class is left to the reports."""
     names = {name for group in groups for run in group.runs for name in run.scores}
     named = [name for name in names if name.count("/") < 2]
     return sorted(named, key=lambda name: (not name.startswith("val"), name.endswith("loss"), name))
 
 
-def commits(groups: list[Group]) -> Mapping[str, int]:
+def commits(groups: list[SeedGroup]) -> Mapping[str, int]:
     found: dict[str, int] = {}
     for run in (run for group in groups for run in group.runs):
         found[run.commit] = found.get(run.commit, 0) + 1

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from lit_opt.engine.errors import UserError
-from lit_opt.engine.runs.scores import read_rows
+from lit_opt.engine.runs.metrics_file import read_rows
 
 CurveRow = dict[str, float]
 Kept = dict[str, Any]  # outcomes.json
@@ -97,6 +96,8 @@ def _numbers(row: dict[str, Any]) -> CurveRow:
 
 def _best(path: Path) -> dict[str, Any]:
     """Only the numbers of the checkpoint are read; its weights stay on the disk."""
+    import torch  # heavy, and `compare` does without
+
     with suppress(Exception):  # a damaged file, which `fit` tells of
         kept = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         state = kept["callbacks"]["BestCheckpoint"]

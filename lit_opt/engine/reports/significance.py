@@ -4,7 +4,7 @@ import math
 import statistics
 from dataclasses import dataclass
 
-LEAST = 3  # seeds of each, below which a spread says next to nothing
+NEEDED = 3  # seeds of each, below which a spread says next to nothing
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Difference:
 
 
 def difference(first: dict[int, float], second: dict[int, float]) -> Difference | str:
-    """Student's t-test of pairs of the same seed, or Welch's where they have fewer than 3 in common.
+    """Student's t-test of pairs of the same seed, or Welch's where fewer than 3 are in common.
 
     Args:
         first: A score by the seed.
@@ -44,13 +44,13 @@ def difference(first: dict[int, float], second: dict[int, float]) -> Difference 
     from scipy import stats
 
     n = len(first), len(second)
-    if min(n) < LEAST:
+    if min(n) < NEEDED:
         return (
-            f"no test: {n[0]} and {n[1]} seeds with scores; it takes {LEAST} of each to tell a "
-            f"difference from the seeds' noise: --seeds {LEAST}"
+            f"no test: {n[0]} and {n[1]} seeds with scores; it takes {NEEDED} of each to tell a "
+            f"difference from the seeds' noise: --seeds {NEEDED}"
         )
     shared = sorted(first.keys() & second.keys())
-    if len(shared) >= LEAST:
+    if len(shared) >= NEEDED:
         a, b = [first[seed] for seed in shared], [second[seed] for seed in shared]
         name, n = "paired t-test", (len(shared), len(shared))
         effect = statistics.mean(x - y for x, y in zip(a, b, strict=True))

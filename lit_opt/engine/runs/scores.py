@@ -13,9 +13,10 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from lit_opt.engine.errors import RunError, warn
+from lit_opt.engine.errors import RunError
 from lit_opt.engine.runs.atomic_file import write_text
 from lit_opt.engine.runs.loggers import Events
+from lit_opt.engine.runs.metrics_file import read_rows
 from lit_opt.engine.terminal import columns
 
 
@@ -72,32 +73,6 @@ class CSVCurves(Logger):
         """Also when a checkpoint is saved, with which a resume takes the rows up."""
         self.next_save = 0.0
         self.save()
-
-
-def read_rows(path: Path) -> dict[int, dict[str, Any]]:
-    """The rows of a metrics.csv by step, also after a spreadsheet has saved it.
-
-    What is no row of numbers is left out; the file as it was is then kept as metrics-damaged.csv.
-    """
-    content = path.read_bytes()
-    text = content.decode("utf-8-sig", errors="replace").replace("\0", "")
-    head, *lines = text.splitlines() or [""]
-    comma = next((mark for mark in ";\t" if mark in head), ",")
-    if comma != ",":  # of a country with decimal commas
-        lines = [line.replace(",", ".") for line in lines]
-    rows, damaged = {}, text.encode() != content
-    for row in csv.DictReader([head, *filter(None, lines)], delimiter=comma):
-        damaged |= any(row.pop(None, []))
-        try:
-            step = int({key: float(value) for key, value in row.items() if value}["step"])
-            rows[step] = {k: v for k, v in row.items() if v} | {"step": step}
-        except (KeyError, ValueError, TypeError, OverflowError):
-            damaged = True
-    if damaged or comma != ",":
-        kept = path.with_name("metrics-damaged.csv")
-        kept.write_bytes(content)
-        warn(f"'{path}' is damaged: {len(rows)} rows are taken over; as it was, it is '{kept}'")
-    return rows
 
 
 def error_line(title: str, metrics: Mapping[str, float]) -> str:

@@ -1,0 +1,184 @@
+"""Runs side by side: rows, order, spread, tests of a difference, and series of seeds."""
+
+import json
+import math
+import statistics
+from pathlib import Path
+
+import pytest
+import yaml
+from scipy import stats
+
+from lit_opt.engine.errors import UserError
+from lit_opt.engine.reports.compare import compare
+from lit_opt.engine.reports.compared_runs import grouped, newest_runs, run_at
+from lit_opt.engine.reports.significance import difference
+
+LR = {"seed_everything": 1, "model": {"lr": 0.1, "net": {"class_path": "a.B", "init_args": {}}}}
+
+
+def made(name: str, scores: dict[str, float | None], seed: int = 1, **options: object) -> Path:
+    """A finished run's folder."""
+    folder = Path("runs", name)
+    folder.mkdir(parents=True)
+    config = {**LR, "seed_everything": seed, "model": {**LR["model"], **options}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "metrics.json").write_text(json.dumps(scores))
+    (folder / ".finished").write_text("{}")
+    (folder / "metrics.csv").write_text(f"step,epoch,val/loss\n9,0,{scores.get('val/loss', '')}\n")
+    return folder
+
+
+def rows(text: str) -> list[list[str]]:
+    return [line.split("  ")[0].split() for line in text.splitlines()[1:]]
+
+
+FIRST = {1: 0.91, 2: 0.93, 3: 0.92, 4: 0.95}
+SECOND = {1: 0.90, 2: 0.90, 3: 0.91, 4: 0.92}
+
+
+def test_runs_of_one_configuration_are_one_row_best_validation_first(capsys):
+    for seed, acc in FIRST.items():
+        made(f"a-seed{seed}", {"val/loss": 1 - acc, "test/acc": 0.5}, seed)
+        made(f"b-seed{seed}", {"val/loss": 2 - acc, "test/acc": 0.9}, seed, lr=0.2)
+    compare(["--all"])
+    header, first, second, note, page = capsys.readouterr().out.splitlines()
+    assert header.split() == ["run", "n", "val/loss", "lr", "test/acc"]
+    losses = [1 - acc for acc in FIRST.values()]
+    mean, spread = statistics.mean(losses), statistics.stdev(losses)
+    assert first.split()[:6] == ["a", "4", f"{mean:.4f}", "±", f"{spread:.4f}", "0.1"]
+    assert second.split()[:2] == ["b", "4"]
+    assert note.startswith("sorted by val/loss (low is good)")
+    assert page == "page: runs/compare.html"
+    compare(["--all", "--sort", "test/acc"])
+    assert capsys.readouterr().out.splitlines()[1].startswith("b ")
+
+
+def test_what_has_no_score_is_told_and_not_averaged(capsys):
+    made("whole", {"val/loss": 0.5})
+    made("nan", {"val/loss": None}, 2)
+    killed = made("killed", {"val/loss": 0.4}, 3)
+    (killed / ".finished").unlink()
+    (killed / "metrics.json").write_text("{")
+    compare(["--all"])
+    told = capsys.readouterr().out
+    assert told.splitlines()[1].split()[:3] == ["whole", "1", "0.5000"]
+    assert "not counted: runs/nan" in told
+    assert "not counted: runs/killed (killed, or still at work)" in told
+
+
+def test_a_repeated_seed_is_not_averaged_with_itself():
+    for name in ("one", "two"):
+        made(name, {"val/loss": 0.5})
+    assert len(grouped(newest_runs(None))) == 2
+
+
+def test_the_metric_of_each_module_and_its_direction(capsys):
+    ended = [{"ended": {"why": "finished", "monitor": "val_f1", "mode": "max"}}]
+    for name, f1 in (("low", 0.1), ("high", 0.9)):
+        folder = made(name, {"val_f1": f1}, lr=f1)
+        (folder / "environment.json").write_text(json.dumps(ended))
+    compare(["--last", "2"])
+    assert [row[0] for row in rows(capsys.readouterr().out)[:2]] == ["high", "low"]
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [
+        (SECOND, stats.ttest_rel([*FIRST.values()], [*SECOND.values()])),
+        (
+            {seed + 100: acc for seed, acc in SECOND.items()},
+            stats.ttest_ind([*FIRST.values()], [*SECOND.values()], equal_var=False),
+        ),
+    ],
+    ids=["paired", "Welch"],
+)
+def test_the_difference_is_scipys(second, expected):
+    found = difference(FIRST, second)
+    assert not isinstance(found, str)
+    interval = expected.confidence_interval(0.95)
+    assert (found.p, found.low, found.high) == (expected.pvalue, interval.low, interval.high)
+    assert found.effect == pytest.approx(0.02)
+    assert found.n == (4, 4)
+
+
+def test_a_difference_by_hand():
+    """Pairs differ by 1, 2, 3: t = 2 / (1 / √3), on two degrees of freedom."""
+    found = difference({1: 1.0, 2: 2.0, 3: 3.0}, {1: 0.0, 2: 0.0, 3: 0.0})
+    assert not isinstance(found, str)
+    t = 2 * math.sqrt(3)
+    assert found.p == pytest.approx(1 - t / math.sqrt(2 + t * t))
+    assert found.high - found.low == pytest.approx(2 * 4.302653 / math.sqrt(3), rel=1e-5)
+
+
+def test_too_few_seeds_and_no_spread_are_said():
+    assert "takes 3 of each" in str(difference({1: 0.1, 2: 0.2}, FIRST))
+    assert "in every pair" in str(difference(FIRST, {k: v - 0.25 for k, v in FIRST.items()}))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["nothing"], "no run folder 'nothing'"),
+        (["--all"], "there is no run"),
+        (["empty"], "no config.yaml and no metrics.csv"),
+        (["a", "--sort", "val/acc"], "--sort val/acc; they measured val/loss"),
+    ],
+)
+def test_what_can_not_be_compared_is_told(words, told):
+    if "a" in words:
+        made("a", {"val/loss": 0.5})
+    if "empty" in words:
+        Path("runs/empty").mkdir(parents=True)
+    with pytest.raises(UserError, match=told):
+        compare(words)
+
+
+def test_names_are_escaped_on_the_page():
+    for k, name in enumerate(("<script>x", "b")):
+        made(name, {"val/loss": 0.5}, lr=k)
+    compare(["--all"])
+    page = Path("runs/compare.html").read_text()
+    assert "&lt;script&gt;x" in page
+    assert "<script>x" not in page
+
+
+# ---- --seeds
+
+
+FEW = ["fit", "--epochs=1", "--limit_train_batches=2", "--limit_val_batches=1"]
+
+
+@pytest.mark.slow
+def test_a_series_is_its_single_runs_and_goes_on_where_it_stopped(run, capsys):
+    words = ["--epochs=1", "--limit_train_batches=2"]
+    run(*words, "--seeds=2", "--seed=7", "--name=s")
+    table = capsys.readouterr().out.splitlines()[-2]
+    run(*words, "--seed=8", "--name=alone")
+    assert run_at(Path("runs/s-seed8")).scores == run_at(Path("runs/alone")).scores
+    values = [run_at(Path(f"runs/s-seed{seed}")).scores["val/loss"] for seed in (7, 8)]
+    assert table.split()[:3] == ["s", "2", f"{statistics.mean(values):.4f}"]
+    capsys.readouterr()
+    run(*words, "--seeds=3", "--seed=7", "--name=s", "--resume")
+    told = capsys.readouterr().out
+    assert told.count("is finished") == 2
+    assert told.splitlines()[-2].split()[:2] == ["s", "3"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--seeds=0"], "--seeds 0: expected how many runs"),
+        (["--seeds"], "--seeds : expected how many runs"),
+        (["test", "--seeds=2", "--ckpt_path=x"], "--seeds is for fit"),
+        (["--seeds=2", "--resume"], "needs the --name"),
+    ],
+)
+def test_a_series_that_can_not_be_had(fails, words, told):
+    assert told in fails(*words)
+
+
+def test_an_interrupted_run_ends_the_series(run):
+    with pytest.raises(SystemExit):
+        run(*FEW, "--seeds=3", "--name=s", "--callbacks+=recorder.Kill", "--callbacks.dies_at=1")
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["s-seed42"]
