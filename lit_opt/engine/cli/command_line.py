@@ -31,6 +31,9 @@ from lit_opt.engine.loading.sizes import takes_any
 PRINT = "--print_config"
 LOSS = "--model.loss."
 NET = "--model.net."
+# Sizes that a net may require, until the data tells them.
+UNKNOWN_SIZES = {"in_shape": "[1, 1, 1]", "in_channels": "1", "in_chans": "1", "num_classes": "1"}
+REQUIRED = re.compile(r"arguments are required: (\w+)")
 
 
 class CommandLine:
@@ -53,6 +56,7 @@ class CommandLine:
         self._set_defaults(dict(program.defaults), strict=not program.chosen)
         self.flags = expand_flags(given, self.options)
         self.label = _run_label(words)
+        self.assumed: dict[str, str] = {}  # flags of sizes that the data will tell
         self.chosen = {
             group: cls
             for group, cls in (("model", self.model_class), ("data", self.data_class))
@@ -109,6 +113,11 @@ class CommandLine:
         try:
             return self.parser.parse_args([*configs, *flags])
         except UserError as error:
+            required = REQUIRED.search(str(error))
+            if required and (size := UNKNOWN_SIZES.get(required[1])):
+                self.assumed[required[1]] = f"{NET}{required[1]}={size}"
+                if self.assumed[required[1]] not in flags:
+                    return self._parse([*flags, self.assumed[required[1]]])
             if self._name_the_flag(error, flags):
                 return self._parse(self._as_keywords(argument_of(error)[0], flags))
             raise

@@ -71,16 +71,16 @@ class CSV(Source):
         if path is None or (split == "val" and self.paths["val"] is None):
             return None
         if self.found is None:
-            self.found = self._learn(self._columns(data_dir, self.paths["train"] or path))
+            self.found = self._learn(self.columns(data_dir, self.paths["train"] or path))
         self._state(self.found)
-        columns = self._columns(data_dir, path)
+        columns = self.columns(data_dir, path)
         x = torch.cat([*self._features(path, columns, self.found["columns"])], 1)
-        y = self._labels(path, columns[self.target])
+        y = self.labels(path, columns[self.target])
         if self.paths["test"] is not None or split == "val":
             return x, y
         return fixed_split(x, y, split)
 
-    def _columns(self, data_dir: Path, path: str) -> dict[str, list[str]]:
+    def columns(self, data_dir: Path, path: str) -> dict[str, list[str]]:
         """By their names, "" where a value is missing; only rows that have a target."""
         if path not in self.read:
             columns = read_columns(path, data_dir, self.delimiter, self.missing)
@@ -120,9 +120,9 @@ class CSV(Source):
             kinds[name] = {"categories": None if numeric else sorted(often), "gaps": gaps}
         if not kinds:
             raise UserError(f"the table has no column but {self.target!r}; expected some to use")
-        return {"columns": kinds, "classes": self._class_names({*columns[self.target]})}
+        return {"columns": kinds, "classes": self.class_names({*columns[self.target]})}
 
-    def _class_names(self, values: set[str]) -> list[str] | None:
+    def class_names(self, values: set[str]) -> list[str] | None:
         """In the order of their numbers, if they are such; None for a regression."""
         numbers = [number(value) for value in values]
         numeric = None not in numbers
@@ -175,7 +175,7 @@ class CSV(Source):
             )
         return torch.tensor(read, dtype=torch.float64).float()[:, None]
 
-    def _labels(self, path: str, values: list[str]) -> Tensor:
+    def labels(self, path: str, values: list[str]) -> Tensor:
         if self.classes is None:
             return self._numbers(path, self.target, values)
         place = {name: k for k, name in enumerate(self.classes)}
