@@ -1,16 +1,22 @@
 """The pages of docs/ say what is so: their code runs, what they and --help name is there."""
 
+import ast
 import csv
 import re
 import shlex
 import sys
 from pathlib import Path
+from pkgutil import resolve_name
+from unittest.mock import Mock
 
-import numpy as np
 import pytest
 import torch
 from conftest import ROOT, main
-from PIL import Image
+from pages import commands_of, files_of, lines_of, write_own_data
+
+from lit_opt.engine.cli.command_line import CommandLine
+from lit_opt.engine.cli.overview import OVERVIEW
+from train import program
 
 PAGE = (ROOT / "docs/make_it_yours.md").read_text()
 SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
@@ -19,48 +25,15 @@ SLOW = {"My data: a set of torchvision", "My data: a table of paths and labels",
 SLOW |= {"My transform", "My callback"}
 
 
-def files_of(text: str) -> dict[str, str]:
-    """The code of a section, by the name of the file that its first line states."""
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    return {block.split("\n")[0].removeprefix("# "): block for block in blocks}
-
-
-def commands_of(text: str) -> list[list[str]]:
-    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines()]
-    assert all(line.startswith("python train.py") for line in lines)
-    return [shlex.split(line)[2:] for line in lines]
-
-
-@pytest.fixture
-def own_data():
-    """What a reader has: pictures in folders and in a table, a table with gaps, arrays."""
-    draw = np.random.default_rng(0)
-    with Path("labels.csv").open("w", newline="") as file:
-        lines = csv.writer(file)
-        lines.writerow(["file", "label"])
-        for k in range(60):
-            kind, size = ("dark", "bright")[k % 2], draw.integers(32, 48, 2)
-            path = Path("pictures", kind, f"{k}.png")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(draw.integers(k % 2 * 128, k % 2 * 128 + 127, size, "uint8")).save(path)
-            lines.writerow([path.relative_to("pictures"), kind])
-    rows = [f"{k},{'' if k % 7 == 0 else k % 11},{'ab'[k % 2]},{k * 1.5}" for k in range(200)]
-    Path("table.csv").write_text("\n".join(["id,rooms,kind,price", *rows]))
-    Path("arrays").mkdir()
-    for split in ("train", "test"):
-        x = draw.normal(size=(90, 4)).astype("float32")
-        np.savez(f"arrays/{split}.npz", x=x, y=(x[:, 0] > 0).astype("int64"))
-
-
 def seams() -> list:
     return [pytest.param(t, marks=[pytest.mark.slow] if t in SLOW else []) for t in SEAMS]
 
 
 @pytest.mark.parametrize("title", seams())
-def test_each_seam_is_ten_lines_and_one_command_that_runs(title, own_data, monkeypatch, capsys):
+def test_each_seam_is_ten_lines_and_one_command_that_runs(title, monkeypatch, capsys):
+    write_own_data()
     files, commands = files_of(SECTIONS[title]), commands_of(SECTIONS[title])
-    assert len(commands) == 1
+    assert len(commands) == len(lines_of(SECTIONS[title])) == 1
     for name, code in files.items():
         lines = [line for line in code.splitlines()[1:] if line.strip()]
         assert len(lines) <= 10, name
@@ -121,3 +94,105 @@ def test_the_order_is_from_the_smallest_change_to_the_largest():
         *["net", "loss", "metric", *["data"] * 5, "transform", "step", "optimizer groups"],
         *["callback", "logger", "LightningModule and LightningDataModule"],
     ]
+
+
+COMING = (ROOT / "docs/coming_from.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_commands_for_those_who_come_from_elsewhere_run():
+    Path("configs").symlink_to(ROOT / "configs")
+    write_own_data()
+    assert len(commands_of(COMING)) == len(lines_of(COMING)) == 6
+    for words in commands_of(COMING):
+        few = ["--epochs=1", "--limit_train_batches=4"]
+        main(words if words[0] == "test" else [*words, *few])
+
+
+# ---- every file, class and option that is named is there
+
+YAML = [*(ROOT / "configs").glob("*.yaml"), *(ROOT / "examples").glob("*/*.yaml")]
+YOURS = [ROOT / "train.py", *(ROOT / "lit_opt").glob("*.py"), *(ROOT / "examples").glob("*/*.py")]
+# Options of others: of timm's train.py, pip, benchmarks/ and of torch's programs.
+OTHERS = set(re.findall(r"--[a-z][\w-]*", " ".join(re.findall(r"^\| `(--.*?)` \|", COMING, re.M))))
+OURS_TOO = {"--mixup", "--cutmix", "--resume", "--model"}
+
+
+def comments(path: Path) -> str:
+    lines = path.read_text().splitlines()
+    return "\n".join(line for line in lines if line.lstrip().startswith("#"))
+
+
+def docstrings(path: Path) -> str:
+    nodes = ast.walk(ast.parse(path.read_text()))
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef
+    return "\n".join(ast.get_docstring(node) or "" for node in nodes if isinstance(node, kinds))
+
+
+def told() -> dict[str, str]:
+    """All text that a reader meets first, by where it is."""
+    texts = {
+        path.name: path.read_text() for path in [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
+    }
+    texts |= {str(path.relative_to(ROOT)): comments(path) for path in YAML}
+    texts |= {str(path.relative_to(ROOT)): docstrings(path) for path in YOURS}
+    return texts | {"--help": OVERVIEW}
+
+
+TOLD = told()
+
+
+@pytest.mark.parametrize("where", TOLD)
+def test_every_file_that_is_named_is_there(where):
+    folders = "lit_opt|docs|configs|examples|benchmarks|tests"
+    named = re.findall(rf"(?<![\w./])((?:{folders})/[\w./-]*|train\.py\b)", TOLD[where])
+    linked = re.findall(r"\]\((?!http)([^)]+)\)", TOLD[where])
+    here = ROOT / "docs" if where.endswith(".md") and where != "README.md" else ROOT
+    assert [n for n in named if not (ROOT / n.rstrip(".")).exists()] == []
+    assert [n for n in linked if not (here / n).exists()] == []
+
+
+@pytest.mark.parametrize("where", TOLD)
+def test_every_class_that_is_named_by_its_path_is_there(where):
+    for path in re.findall(r"\b(?:lit_opt|examples|torchvision)(?:\.\w+)+", TOLD[where]):
+        assert resolve_name(path), path
+
+
+@pytest.fixture(scope="module")
+def options():
+    return CommandLine(program, ["fit"]).options
+
+
+@pytest.mark.parametrize("where", TOLD)
+def test_every_option_that_is_named_is_one(where, options):
+    beside = {"--help", "--version", "--debug", "--allow", "--no_test"}
+    beside |= {"coming_from.md": OTHERS - OURS_TOO, "--help": {"--option"}}.get(where, set())
+    text = re.sub(r"^pip .*", "", TOLD[where], flags=re.MULTILINE)
+    for option in {m[1] for m in re.finditer(r"(?<![\w-])(--[a-zA-Z_][\w.-]*\w)", text)} - beside:
+        options.full(option.lstrip("-"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["make_it_yours.md", "coming_from.md"])
+def test_what_a_page_gives_an_option_is_a_value_of_it(page, monkeypatch):
+    """It is parsed, and the data looked at."""
+
+    class ParsedError(Exception):
+        pass
+
+    monkeypatch.setattr("lit_opt.engine.cli.run.Objects", Mock(side_effect=ParsedError))
+    write_own_data()
+    given = re.findall(r"`(--[a-z][\w.+=]* [^`]*)`", TOLD[page])
+    foreign = re.findall(r"^\| `(--.*?)` \|", COMING, re.MULTILINE)
+    ours = [
+        t
+        for t in given
+        if t not in foreign
+        and not re.search(r"[A-Z]{3}|timm|my_|…|Small|dataset.(drop|skip|files)", t)
+    ]
+    assert len(ours) >= 3
+    for text in ours:
+        words = shlex.split(text)
+        pictures = ["--data_dir", "pictures"] * ("ImageFolder" in words)
+        with pytest.raises(ParsedError):
+            main([*words, *pictures, "--debug"])

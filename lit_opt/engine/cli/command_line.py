@@ -1,7 +1,10 @@
 """Words to a configuration: default < data < checkpoint < configs in their order < flags."""
 
 import importlib
+import io
 import re
+from collections.abc import Iterator
+from contextlib import redirect_stdout, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from lit_opt.engine.cli.arguments import (
     dump,
     expand_flags,
     expand_mapping,
+    find_class,
     join_arguments,
 )
 from lit_opt.engine.cli.config_layers import leave_defaults, written
@@ -170,10 +174,10 @@ class CommandLine:
         return self.label or named.rpartition(".")[2].lower()
 
     def help(self, topic: str) -> str:
-        """What `--help TOPIC` prints: the options of trainer, model or data, one option, or all.
+        """What `--help TOPIC` prints: the options of a group, one option, a class, or all.
 
         Raises:
-            UserError: if there is no such group or option.
+            UserError: if there is no such group, option or class.
         """
         blocks = re.split(r"\n(?=  -)|\n\n", self.parser.format_help())
         shown = [re.sub(r",\s+known\s+subclasses:[^)]*", "", b) for b in blocks if b[:3] == "  -"]
@@ -183,8 +187,19 @@ class CommandLine:
         wanted = inside or rf"(--|\.){re.escape(topic)}(\.help)?( |,|$)"
         found = [block for block in shown if re.search(wanted, re.split("  |\n", block.strip())[0])]
         if not found:
+            found = [*self._help_of_class(topic)][:1]
+        if not found:
             self.options.full(topic)
         return "\n".join(found)
+
+    def _help_of_class(self, name: str) -> Iterator[str]:
+        """The arguments of a net, data set, callback or the like that an option can name."""
+        for option, homes in self.options.homes.items():
+            with suppress(UserError), redirect_stdout(io.StringIO()) as printed:
+                path = name if "." in name else find_class(option, name, homes)
+                with suppress(SystemExit):
+                    self.parser.parse_args([f"--{option}.help={path}"])
+                yield printed.getvalue().partition("Help for ")[2].partition("\n\n")[2].rstrip()
 
     def dump(self, config: Namespace, **options: bool) -> str:
         """The configuration as YAML."""

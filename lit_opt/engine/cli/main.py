@@ -69,7 +69,7 @@ def split_help(words: list[str]) -> tuple[list[str], str | None]:
 def _run(program: Program, words: list[str], topic: str | None) -> "Run | None":
     """What is heavy to import comes after the command line has been found to be spelt right."""
     named, words = split_allowed(words)
-    allow([*program.packages(), *named, *packages_in_flags(words)])
+    allow([*program.packages(), *named, *packages_in_flags([*words, topic or ""])])
     program, words = choose_classes(program, words)
     if not program.chosen:
         check_spelling(words, program.model, program.data)

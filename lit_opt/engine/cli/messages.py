@@ -170,6 +170,8 @@ def short_error(message: str) -> str:
     if key is None:
         return message.strip()
     option = f"--{key[1]}"
+    if "NestedArg(" in message and (inner := re.search(r"--\w+: expected .*", message)):
+        return inner[0]  # of an argument of the object that the option names
     if unknown := re.search(r"Option '\w+' is not accepted", message):
         return f"{option}: {unknown[0]}"
     if missing := re.search(r"arguments are required: (\w+)", message):
@@ -182,6 +184,8 @@ def short_error(message: str) -> str:
     wanted = [_expected(text) for text in reasons if not re.search(r"NoneType|a path but", text)]
     expected = " or ".join(list(dict.fromkeys(wanted))[:3]) or message.splitlines()[-1].strip()
     seen = f"; got {value[1].strip()}" if value else ""
+    if value and expected.startswith("list"):
+        expected = f"a list, such as [{value[1].strip()}]"
     return f"{option}: expected {expected}{seen}"[:400]
 
 
@@ -194,6 +198,7 @@ def refused_object(message: str) -> str:
 def _expected(reason: str) -> str:
     """`Expected a <class 'int'>. Got value: x` -> `int`"""
     reason = re.sub(r"\.? Got value:.*", "", reason).removeprefix("Expected a ")
+    reason = reason.replace("collections.abc.Sequence", "list")
     reason = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", reason)
     return re.sub(r"typing\.Literal\[(.*)\]", r"one of \1", reason)
 
