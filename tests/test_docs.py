@@ -181,6 +181,7 @@ def test_what_a_page_gives_an_option_is_a_value_of_it(page, monkeypatch):
         pass
 
     monkeypatch.setattr("lit_opt.engine.cli.run.Objects", Mock(side_effect=ParsedError))
+    Path("configs").symlink_to(ROOT / "configs")
     write_own_data()
     given = re.findall(r"`(--[a-z][\w.+=]* [^`]*)`", TOLD[page])
     foreign = re.findall(r"^\| `(--.*?)` \|", COMING, re.MULTILINE)
