@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 import hashlib
 import inspect
 import os
@@ -16,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lit_opt.engine.errors import UserError, warn
+from lit_opt.engine.errors import UserError, warn_once
 from lit_opt.engine.loading import image_pixels
 from lit_opt.engine.loading.cache import Found, Row, Rows, cached, in_memory
 from lit_opt.engine.loading.class_folders import (
@@ -95,6 +94,7 @@ class ImageFolder(Source):
             check_classes(data_dir, split, self.classes, labels)
         root = split_folder(data_dir, split)  # which has several names
         self.sample_names = [_sample_name(path, root, split) for path in paths]
+        self.files = [str(path) for path in paths]
         return x, torch.tensor(labels)
 
     def _pixels(self, data_dir: Path, split: str, paths: list[Path]) -> Found:
@@ -188,11 +188,7 @@ def _colour(name: str) -> tuple[int, ...]:
 def _tell_left_out(why: str, names: list[str]) -> None:
     if names:
         files = "1 file" if len(names) == 1 else f"{len(names):,} files"
-        _warn_once(f"{files} left out ({why}): {first_of(names)}")
-
-
-# Once, though a split may be read again.
-_warn_once = functools.cache(warn)
+        warn_once(f"{files} left out ({why}): {first_of(names)}")
 
 
 def _check_size(path0: Path, image0: Row, path: Path, image: Row) -> None:

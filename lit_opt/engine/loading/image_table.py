@@ -55,16 +55,16 @@ class ImageTable(ImageFolder):
     ) -> None:
         super().__init__(image_size, channels, cache, background, skip_broken)
         self.table = CSV(path, target, regression=regression, delimiter=delimiter)
-        self.path, self.files, self.split, self.suffix = path, files, split, suffix
+        self.path, self.named_in, self.split, self.suffix = path, files, split, suffix
 
     def load(self, data_dir: Path, split: str) -> tuple[Tensor, Tensor] | None:
         columns = self.table.columns(data_dir, self.path)
-        if self.files not in columns:
+        if self.named_in not in columns:
             raise UserError(
-                f"'{self.path}' has no column {self.files!r}, only {first_of(list(columns))};\n"
+                f"'{self.path}' has no column {self.named_in!r}, only {first_of(list(columns))};\n"
                 "set --dataset.files to the one that holds the names of the images"
             )
-        names, labels = columns[self.files], columns[self.table.target]
+        names, labels = columns[self.named_in], columns[self.table.target]
         found = self.table.class_names({*labels})
         self.classes = self.table.classes = found and list(self.known_classes or found)
         self.targets = Classes() if found else Regression()
@@ -77,7 +77,7 @@ class ImageTable(ImageFolder):
         if broken:
             self._check_broken(broken, paths)
         there = [row for place, row in enumerate(rows) if place not in broken]
-        self.sample_names = [names[row] for row in there]
+        self.sample_names = self.files = [names[row] for row in there]
         return x, y[there]
 
     def _rows_of(self, split: str, splits: list[str] | None, y: Tensor) -> list[int]:

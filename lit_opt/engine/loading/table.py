@@ -117,6 +117,11 @@ class CSV(Source):
             gaps = counts.pop("", 0) > 0
             numeric = name not in self.categorical and all(number(v) is not None for v in counts)
             often = sorted(counts, key=lambda v: (-counts[v], v))[: self.max_categories]
+            if not numeric and len(counts) > len(often):
+                self.tell(
+                    f"{name} has {len(counts):,} different texts, of which the {len(often)} most "
+                    f"frequent ones are used; --dataset.drop [{name}] leaves it out"
+                )
             kinds[name] = {"categories": None if numeric else sorted(often), "gaps": gaps}
         if not kinds:
             raise UserError(f"the table has no column but {self.target!r}; expected some to use")
