@@ -36,7 +36,7 @@ def test_splits_by_a_column_files_by_the_table_classes_by_name():
     source = ImageTable()
     x, y = source.load(folder, "train")
     assert (grey(x), y.tolist(), source.classes) == ([20, 10], [1, 0], ["cat", "dog"])
-    assert source.sample_names == ["x/b.png", "a.png"]
+    assert source.sample_names == source.files == ["x/b.png", "a.png"]
     assert grey(source.load(folder, "val")[0]) == [30]
     assert grey(source.load(folder, "test")[0]) == [40]
     assert type(source.targets) is Classes

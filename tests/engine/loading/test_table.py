@@ -133,6 +133,15 @@ def test_numbers_as_target_are_a_regression_and_parquet_names_its_package():
         data(path="t.parquet")
 
 
+def test_a_column_of_more_texts_than_are_used_is_told(capsys):
+    lines = ["my id,label", *(f"c{k},{k % 2}" for k in range(9))]
+    Path("t.csv").write_text("\n".join(lines))
+    x, _ = CSV("t.csv", "label", max_categories=4).load(Path(), "train")
+    assert x.shape[1] == 4
+    told = "my id has 9 different texts, of which the 4 most frequent ones are used;"
+    assert f"{told} --dataset.drop [my id]" in capsys.readouterr().err
+
+
 def test_class_weights_are_scikit_learns_and_stay_the_runs(run):
     write("t.csv", rows())
     words = ["--dataset=CSV", "--dataset.path=t.csv", "--dataset.target=label"]
