@@ -41,6 +41,10 @@ def write_own_data() -> None:
             lines.writerow([path.relative_to("pictures"), kind])
     rows = [f"{k},{'' if k % 7 == 0 else k % 11},{'ab'[k % 2]},{k * 1.5}" for k in range(200)]
     Path("table.csv").write_text("\n".join(["id,rooms,kind,price", *rows]))
+    Path("new.csv").write_text("id,rooms,kind\n1,,a\n2,3,c\n")
+    Path("new").mkdir()
+    for kind in ("dark", "bright"):
+        Image.new("L", (40, 32), {"dark": 20, "bright": 230}[kind]).save(f"new/{kind}.png")
     Path("arrays").mkdir()
     for split in ("train", "test"):
         x = draw.normal(size=(90, 4)).astype("float32")

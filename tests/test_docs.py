@@ -45,6 +45,9 @@ def test_each_seam_is_ten_lines_and_one_command_that_runs(title, monkeypatch, ca
     assert {f"{name}.py" for name in named} == files.keys()
     assert ran.trainer.global_step
     assert DONE[title](ran, capsys.readouterr().out)
+    for words in re.findall(r"`python train\.py (predict [^`]*)`", SECTIONS[title]):
+        main(shlex.split(words.replace("NAME", "a")))
+        assert len(Path("runs/a/predictions.csv").read_text().splitlines()) == 3
 
 
 def column(name: str) -> list[float]:

@@ -153,6 +153,8 @@ def _keep_facts(
     command: str, data: Any, checkpoint: dict[str, Any], point: Path | None, folder: Path | None
 ) -> None:
     """Tells the data what the checkpoint's numbers mean, before anything is read."""
+    if command == "predict" and (source := getattr(data, "source", None)):
+        source.labelled = False
     if facts := facts_in(checkpoint):
         own = bool(folder and point and point.resolve().is_relative_to(folder.resolve()))
         needs = "test" if command in ("test", "predict") else "train"

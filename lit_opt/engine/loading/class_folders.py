@@ -75,6 +75,16 @@ def find_images(
     return images, labels, others
 
 
+def images_without_classes(data_dir: Path, classes: Sequence[str]) -> list[Path]:
+    """All images below the test folder, or data_dir; none if they lie in folders of `classes`."""
+    folder = split_folder(data_dir, "test")
+    folder = folder if folder.is_dir() else data_dir
+    inside = {unicodedata.normalize("NFC", path.name) for path in _visible(folder) if path.is_dir()}
+    if inside and inside <= set(classes):
+        return []
+    return [path for path in _files_below(folder, set()) if _is_image(path)]
+
+
 def check_classes(data_dir: Path, split: str, classes: Sequence[str], labels: list[int]) -> None:
     """Every class is trained on; other splits may lack some, but not all."""
     present = {classes[label] for label in labels}

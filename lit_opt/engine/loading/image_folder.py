@@ -23,6 +23,7 @@ from lit_opt.engine.loading.class_folders import (
     class_folders,
     find_images,
     first_of,
+    images_without_classes,
     is_unsplit,
     split_folder,
 )
@@ -78,24 +79,34 @@ class ImageFolder(Source):
         if split == "val" and not split_folder(data_dir, split).is_dir():
             return None
         self.classes = list(self.known_classes or _classes_of(data_dir))
-        whose = "checkpoint" if self.known_classes else "training set"
-        paths, labels, others = find_images(data_dir, split, self.classes, whose)
-        _tell_left_out("not an image", [f"'{path}'" for path in others])
-        if is_unsplit(data_dir):
-            test = every_fifth(torch.tensor(labels)).tolist()
-            rows = [row for row, held in enumerate(test) if held == (split == "test")]
-            paths, labels = [paths[row] for row in rows], [labels[row] for row in rows]
-        check_classes(data_dir, split, self.classes, labels)
+        paths: list[Path] = []
+        if split == "test" and not self.labelled:
+            paths = images_without_classes(data_dir, self.classes)
+        labels = [0] * len(paths)
+        if not paths:
+            paths, labels = self._find_labelled(data_dir, split)
         x, broken = self._pixels(data_dir, split, paths)
         if broken:
             self._check_broken(broken, paths)
             labels = [label for place, label in enumerate(labels) if place not in broken]
             paths = [path for place, path in enumerate(paths) if place not in broken]
-            check_classes(data_dir, split, self.classes, labels)
+            if self.labelled:
+                check_classes(data_dir, split, self.classes, labels)
         root = split_folder(data_dir, split)  # which has several names
         self.sample_names = [_sample_name(path, root, split) for path in paths]
         self.files = [str(path) for path in paths]
         return x, torch.tensor(labels)
+
+    def _find_labelled(self, data_dir: Path, split: str) -> tuple[list[Path], list[int]]:
+        whose = "checkpoint" if self.known_classes else "training set"
+        paths, labels, others = find_images(data_dir, split, self.classes or (), whose)
+        _tell_left_out("not an image", [f"'{path}'" for path in others])
+        if is_unsplit(data_dir):
+            test = every_fifth(torch.tensor(labels)).tolist()
+            rows = [row for row, held in enumerate(test) if held == (split == "test")]
+            paths, labels = [paths[row] for row in rows], [labels[row] for row in rows]
+        check_classes(data_dir, split, self.classes or (), labels)
+        return paths, labels
 
     def _pixels(self, data_dir: Path, split: str, paths: list[Path]) -> Found:
         """uint8 (N, C, H, W), and by place why the others of `paths` can't be read."""
@@ -215,7 +226,7 @@ def _in_parallel(read: Callable[[Path], Row | str], paths: list[Path]) -> Rows:
 
 def _sample_name(path: Path, root: Path, split: str) -> str:
     """Its size tells a file from another one that takes its name later."""
-    return f"{split}/{path.relative_to(root)} {path.stat().st_size}"
+    return f"{split}/{os.path.relpath(path, root)} {path.stat().st_size}"
 
 
 def _classes_of(data_dir: Path) -> list[str]:

@@ -24,7 +24,8 @@ class Source:
     which has the same order, seeds and resumption.
     sample_names: of what `load` gave last, such as file names, by which samples are known again in
     a changed data set; without them by their contents. files: of what `load` gave last, a column of
-    predictions.csv. known_classes: those of a checkpoint; a
+    predictions.csv. labelled: false where "test" is read to be predicted: its y doesn't count, and
+    may be made up. known_classes: those of a checkpoint; a
     source that finds its classes by itself numbers them so.
     found: plain values that `load` takes from the training set and all splits go by, such as a
     table's categories. Checkpoints keep them; before `load` they are a checkpoint's, or None.
@@ -40,6 +41,7 @@ class Source:
     classes: Sequence[str] | None = None
     sample_names: Sequence[str] | None = None
     files: Sequence[str] | None = None
+    labelled: bool = True
     known_classes: Sequence[str] | None = None
     found: dict[str, Any] | None = None
     nan_is_missing: bool = False

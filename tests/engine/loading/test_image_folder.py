@@ -444,6 +444,22 @@ def test_without_folders_of_splits_every_fifth_of_each_class_is_a_test_sample(tm
     assert y.tolist() == [0] * 4 + [1] * 8
 
 
+@pytest.mark.parametrize("below", ["", "test", "some/where"])
+def test_what_is_predicted_needs_no_class(root, tmp_path, below):
+    new = tmp_path / "new"
+    for k in range(3):
+        write(new / below / f"{k}.png", value=10 * k)
+    source = ImageFolder(cache=False)
+    source.known_classes, source.labelled = ["cat", "dog"], False
+    x, _ = source.load(new, "test")
+    assert x[:, 0, 0, 0].tolist() == [0, 10, 20]
+    assert source.files == [str(new / below / f"{k}.png") for k in range(3)]
+    x, y = source.load(root, "test")  # where there are classes, in their order
+    assert (x[:, 0, 0, 0].tolist(), y.tolist()) == ([10, 20, 30], [0, 0, 1])
+    source.labelled = True
+    error_of(source, new, "test")
+
+
 def test_images_are_decoded_once(root, decoded):
     x, y = ImageFolder().load(root, "train")
     assert sorted(decoded) == ["a.png", "b.PNG", "c.png"]
