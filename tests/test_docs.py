@@ -99,6 +99,13 @@ def test_the_order_is_from_the_smallest_change_to_the_largest():
     ]
 
 
+def test_what_is_read_before_the_first_own_net_is_short():
+    """The README up to its results, this page up to its first net, which is a file of ten lines."""
+    readme = (ROOT / "README.md").read_text().partition("## Results")[0]
+    page = PAGE.partition("## My loss")[0]
+    assert len(readme.splitlines()) + len(page.splitlines()) <= 100
+
+
 COMING = (ROOT / "docs/coming_from.md").read_text()
 
 
