@@ -43,6 +43,7 @@ def write_own_data() -> None:
     Path("table.csv").write_text("\n".join(["id,rooms,kind,price", *rows]))
     Path("new.csv").write_text("id,rooms,kind\n1,,a\n2,3,c\n")
     Path("new").mkdir()
+    Path("new/names.csv").write_text("file\nbright.png\ndark.png\n")
     for kind in ("dark", "bright"):
         Image.new("L", (40, 32), {"dark": 20, "bright": 230}[kind]).save(f"new/{kind}.png")
     Path("arrays").mkdir()

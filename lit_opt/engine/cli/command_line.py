@@ -23,7 +23,7 @@ from lit_opt.engine.cli.arguments import (
     join_arguments,
 )
 from lit_opt.engine.cli.config_layers import leave_defaults, written
-from lit_opt.engine.cli.messages import argument_of
+from lit_opt.engine.cli.messages import REQUIRED, argument_of
 from lit_opt.engine.cli.named_objects import check_named_objects
 from lit_opt.engine.cli.options import split_command
 from lit_opt.engine.cli.parser import options_of, parser_of
@@ -37,7 +37,6 @@ LOSS = "--model.loss."
 NET = "--model.net."
 # Sizes that a net may require, until the data tells them.
 UNKNOWN_SIZES = {"in_shape": "[1, 1, 1]", "in_channels": "1", "in_chans": "1", "num_classes": "1"}
-REQUIRED = re.compile(r"arguments are required: (\w+)")
 
 
 class CommandLine:

@@ -58,6 +58,7 @@ class ImageTable(ImageFolder):
         self.path, self.named_in, self.split, self.suffix = path, files, split, suffix
 
     def load(self, data_dir: Path, split: str) -> tuple[Tensor, Tensor] | None:
+        self.table.labelled, self.table.classes = self.labelled, self.known_classes
         columns = self.table.columns(data_dir, self.path)
         if self.named_in not in columns:
             raise UserError(
@@ -65,7 +66,9 @@ class ImageTable(ImageFolder):
                 "set --dataset.files to the one that holds the names of the images"
             )
         names, labels = columns[self.named_in], columns[self.table.target]
-        found = self.table.class_names({*labels})
+        found = self.known_classes
+        if self.path not in self.table.made_up:
+            found = self.table.class_names({*labels})
         self.classes = self.table.classes = found and list(self.known_classes or found)
         self.targets = Classes() if found else Regression()
         y = self.table.labels(self.path, labels)
@@ -81,6 +84,8 @@ class ImageTable(ImageFolder):
         return x, y[there]
 
     def _rows_of(self, split: str, splits: list[str] | None, y: Tensor) -> list[int]:
+        if splits is None and self.path in self.table.made_up:
+            return list(range(len(y)))
         if splits is None:
             test = every_fifth(y).tolist()
             return [row for row, held in enumerate(test) if split == ("test" if held else "train")]

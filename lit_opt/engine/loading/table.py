@@ -65,6 +65,7 @@ class CSV(Source):
         self.max_categories, self.delimiter = max_categories, delimiter
         self.missing = frozenset(missing)
         self.read: dict[str, dict[str, list[str]]] = {}  # columns, by path
+        self.made_up: set[str] = set()  # paths whose targets don't count
 
     def load(self, data_dir: Path, split: str) -> tuple[Tensor, Tensor] | None:
         path = self.paths[split] or self.paths["train"]
@@ -76,7 +77,7 @@ class CSV(Source):
         columns = self.columns(data_dir, path)
         x = torch.cat([*self._features(path, columns, self.found["columns"])], 1)
         y = self.labels(path, columns[self.target])
-        if self.paths["test"] is not None or split == "val":
+        if self.paths["test"] is not None or split == "val" or path in self.made_up:
             return x, y
         return fixed_split(x, y, split)
 
@@ -84,7 +85,8 @@ class CSV(Source):
         """By their names, "" where a value is missing; only rows that have a target."""
         if path not in self.read:
             columns = read_columns(path, data_dir, self.delimiter, self.missing)
-            if not self.labelled and path == self.paths["test"]:
+            if not self.labelled and (path == self.paths["test"] or self.target not in columns):
+                self.made_up.add(path)
                 rows = len(next(iter(columns.values())))
                 columns[self.target] = [self.classes[0] if self.classes else "0"] * rows
             if self.target not in columns:

@@ -13,6 +13,15 @@ from lit_opt.engine.cli.overview import OVERVIEW
 from lit_opt.sources import Digits
 
 
+class Deep(torch.nn.Module):
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+
+
+def made(num_classes):
+    return torch.nn.Linear(1, num_classes)
+
+
 class Own(torch.nn.Linear):
     def __init__(self, in_channels: int, wide: int = 3) -> None:
         super().__init__(in_channels, wide)
@@ -159,6 +168,8 @@ def test_print_config_prints_a_config_that_runs(shown, parse):
         (["--net.hidden", "32"], "--model.net.hidden"),
         (["--net.dropout", "2"], "between 0 and 1"),
         (["--lr"], "--lr needs a value"),
+        (["--net=test_main.Deep"], "--net.depth"),
+        (["--net=test_main.made"], "a function that makes one says so by -> Module"),
         (["--epochs", "--flip"], "--epochs needs a value"),
         (["--dataset=ImageFolder", "--dataset.skip_broken"], "a switch takes true or false"),
         (

@@ -56,6 +56,17 @@ def test_numbers_suffix_and_every_fifth_without_a_column_of_splits():
     assert source.load(folder, "val") is None
 
 
+@pytest.mark.parametrize("classes", [["cat", "dog"], None])
+def test_what_is_predicted_needs_no_label(classes):
+    folder = write(["file", *(f"{k}.png" for k in range(6))], {f"{k}.png": k for k in range(6)})
+    source = ImageTable()
+    source.known_classes, source.labelled = classes, False
+    assert grey(source.load(folder, "test")[0]) == [0, 1, 2, 3, 4, 5]
+    assert type(source.targets) is (Classes if classes else Regression)
+    with pytest.raises(UserError, match="no column 'label'"):
+        ImageTable().load(folder, "test")
+
+
 def test_a_missing_file_is_named_or_left_out(capsys):
     lines = ["file,label", "a.png,x", "gone.png,x", "b.png,y", "c.png,y"]
     folder = write(lines, {"a.png": 1, "b.png": 2, "c.png": 3})
