@@ -1,4 +1,7 @@
-"""Draws what `python train.py` prints as docs/terminal.svg, the picture in the README."""
+"""Draws what `python train.py` prints as docs/terminal.svg, the picture in the README.
+
+Another file may be given: python benchmarks/terminal.py FILE
+"""
 
 import io
 import os
@@ -44,6 +47,7 @@ def drawn(lines: list[str]) -> str:
 
 
 if __name__ == "__main__":
+    picture = Path(sys.argv[1]) if len(sys.argv) > 1 else PICTURE
     with tempfile.TemporaryDirectory() as folder:
-        PICTURE.write_text(drawn(["$ python train.py", *shortened(printed(folder))]))
-    print(PICTURE)
+        picture.write_text(drawn(["$ python train.py", *shortened(printed(folder))]))
+    print(picture)
