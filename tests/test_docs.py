@@ -16,6 +16,8 @@ from pages import commands_of, files_of, lines_of, write_own_data
 
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.overview import OVERVIEW
+from lit_opt.engine.cli.verbs import VERBS, verb_named
+from lit_opt.engine.errors import Stopped
 from train import program
 
 PAGE = (ROOT / "docs/make_it_yours.md").read_text()
@@ -173,10 +175,22 @@ def options():
     return CommandLine(program, ["fit"]).options
 
 
+@pytest.fixture(scope="module")
+def options_of_verbs() -> set[str]:
+    """Of the commands beside fit, validate, test and predict, as their own --help names them."""
+    found = set()
+    for word in VERBS:
+        with pytest.raises(Stopped) as stopped:
+            verb_named(word)(["--help"])
+        found |= {*re.findall(r"--[a-z][\w-]*", str(stopped.value))}
+    return found
+
+
 @pytest.mark.parametrize("where", TOLD)
-def test_every_option_that_is_named_is_one(where, options):
+def test_every_option_that_is_named_is_one(where, options, options_of_verbs):
     beside = {"--help", "--version", "--debug", "--allow", "--no_test"}
     beside |= {"coming_from.md": OTHERS - OURS_TOO, "--help": {"--option"}}.get(where, set())
+    beside |= options_of_verbs
     text = re.sub(r"^pip .*", "", TOLD[where], flags=re.MULTILINE)
     for option in {m[1] for m in re.finditer(r"(?<![\w-])(--[a-zA-Z_][\w.-]*\w)", text)} - beside:
         options.full(option.lstrip("-"))
