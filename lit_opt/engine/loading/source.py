@@ -25,8 +25,8 @@ class Source:
     sample_names: of what `load` gave last, such as file names, by which samples are known again in
     a changed data set; without them by their contents. files: of what `load` gave last, a column of
     predictions.csv. labelled: false where "test" is read to be predicted: its y doesn't count, and
-    may be made up. known_classes: those of a checkpoint; a
-    source that finds its classes by itself numbers them so.
+    may be made up. known_classes: those of a checkpoint; a source that finds its classes by itself
+    numbers them so.
     found: plain values that `load` takes from the training set and all splits go by, such as a
     table's categories. Checkpoints keep them; before `load` they are a checkpoint's, or None.
     nan_is_missing: whether x may hold NaN; batches have the mean of the training part instead.
