@@ -25,7 +25,7 @@ class ImageData(SourceData):
 
     Args:
         dataset: the data set: Digits (embedded, the default), MNIST, FashionMNIST, KMNIST, EMNIST,
-            CIFAR10, CIFAR100, ImageFolder, Diabetes, or your own `Source`.
+            CIFAR10, CIFAR100, ImageFolder, ImageTable, CSV, Diabetes, or your own `Source`.
         data_dir: folder that the data set is read from, or downloaded to.
         batch_size: samples per training step, on each process.
         eval_batch_size: samples per batch in validation, test and prediction, on each process.

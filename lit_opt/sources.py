@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lit_opt.engine.loading.image_folder import ImageFolder
+from lit_opt.engine.loading.image_table import ImageTable
 from lit_opt.engine.loading.source import Source
 from lit_opt.engine.loading.split import fixed_split
 from lit_opt.engine.loading.table import CSV
@@ -32,6 +33,7 @@ __all__ = [
     "Digits",
     "FashionMNIST",
     "ImageFolder",
+    "ImageTable",
     "Source",
 ]
 

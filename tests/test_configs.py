@@ -57,10 +57,16 @@ def test_it_runs(path, run, pngs, monkeypatch):
     assert "test/loss" in cli.scores
 
 
-def test_image_folder_learns(run, pngs):
+def test_image_folder_learns(run, pngs, column):
     config = f"--config={ROOT}/configs/image_folder.yaml"
-    scores = run(config, f"--data_dir={pngs}", "--epochs=2", "--dataset.image_size=8").scores
+    words = [f"--data_dir={pngs}", "--epochs=2", "--dataset.image_size=8", "--name=a"]
+    scores = run(config, *words).scores
     assert 0.9 < scores["test/acc"] <= 1
+    run("predict", "--ckpt_path=runs/a/checkpoints/best.ckpt")
+    files, classes = (column("runs/a/predictions.csv", name) for name in ("file", "class"))
+    assert files == [str(path) for path in sorted(Path(pngs, "test").rglob("*.png"))]
+    right = [Path(file).parent.name == name for file, name in zip(files, classes, strict=True)]
+    assert sum(right) / len(right) == pytest.approx(scores["test/acc"])
 
 
 NAMES = ["diabetes", *(path.stem for path in CONFIGS)]

@@ -1,6 +1,7 @@
 """Errors that are told in one to four lines."""
 
 import sys
+from functools import cache
 
 
 class UserError(Exception):
@@ -28,3 +29,6 @@ def warn(text: str) -> None:
 
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         print(f"warning: {text}", file=sys.stderr)
+
+
+warn_once = cache(warn)  # where the same may be found again in a process

@@ -19,7 +19,8 @@ class WritePredictions(BasePredictionWriter):
     """One row a sample, in the order of the test set, as the data's targets say.
 
     Classes: class and probability. Several labels: a column of probabilities each. Regression: the
-    outputs. An array a sample, such as the classes of all pixels, is a row of `predictions.npy`.
+    outputs. A last column `file` names images. An array a sample, such as the classes of all
+    pixels, is a row of `predictions.npy`.
     A list of strings from `predict_step` goes to `predictions.txt`, each under a line with its
     index; what is neither that nor a float tensor, to `predictions.pt`, a list of the batches'.
     The rows stay in memory until the end; only then are earlier predictions replaced.
@@ -40,6 +41,8 @@ class WritePredictions(BasePredictionWriter):
         data = trainer.datamodule  # type: ignore[attr-defined]
         self._targets = getattr(data, "targets", Regression())
         self._names = getattr(data, "class_names", None)
+        files = getattr(data, "files", None)
+        self._files = files.get("test") if isinstance(files, dict) else None
 
     def write_on_batch_end(self, trainer: Any, module: Any, prediction: Any, *args: Any) -> None:
         """`prediction: float (B, …)`, what the net puts out; or strings, or anything else."""
@@ -64,6 +67,9 @@ class WritePredictions(BasePredictionWriter):
             # Sample i is the process' whose rank is i modulo their number.
             groups = zip_longest(*(rows for _, rows in parts))
             rows = [row for group in groups for row in group if row is not None]
+            if columns and self._files:
+                columns = [*columns, "file"]
+                rows = [[*row, file] for row, file in zip(rows, self._files, strict=False)]
             path = self.folder / f"predictions{self._suffix}"
             new = path.with_name(f".{path.name}.tmp")
             _write_rows(new, path.suffix, columns, rows)

@@ -46,6 +46,10 @@ def expand_flags(argv: list[str], options: Options) -> list[str]:
     ranked = []
     for flag, value in _pairs(argv):
         name = options.full(flag.rstrip("+"))
+        if value is None and name in options.switches:
+            value = "true"
+        elif value is None and name != "print_config" and not name.endswith("help"):
+            raise UserError(f"--{flag} needs a value; a switch takes true or false")
         if METRICS in options.specs and name.startswith(METRICS) and value is not None:
             ranked += _flags_of_metrics(name, flag.endswith("+"), _parse(flag, value))
             continue

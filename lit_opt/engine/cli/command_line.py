@@ -1,7 +1,10 @@
 """Words to a configuration: default < data < checkpoint < configs in their order < flags."""
 
 import importlib
+import io
 import re
+from collections.abc import Iterator
+from contextlib import redirect_stdout, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,10 +19,11 @@ from lit_opt.engine.cli.arguments import (
     dump,
     expand_flags,
     expand_mapping,
+    find_class,
     join_arguments,
 )
 from lit_opt.engine.cli.config_layers import leave_defaults, written
-from lit_opt.engine.cli.messages import argument_of
+from lit_opt.engine.cli.messages import REQUIRED, argument_of
 from lit_opt.engine.cli.named_objects import check_named_objects
 from lit_opt.engine.cli.options import split_command
 from lit_opt.engine.cli.parser import options_of, parser_of
@@ -31,6 +35,8 @@ from lit_opt.engine.loading.sizes import takes_any
 PRINT = "--print_config"
 LOSS = "--model.loss."
 NET = "--model.net."
+# Sizes that a net may require, until the data tells them.
+UNKNOWN_SIZES = {"in_shape": "[1, 1, 1]", "in_channels": "1", "in_chans": "1", "num_classes": "1"}
 
 
 class CommandLine:
@@ -53,6 +59,7 @@ class CommandLine:
         self._set_defaults(dict(program.defaults), strict=not program.chosen)
         self.flags = expand_flags(given, self.options)
         self.label = _run_label(words)
+        self.assumed: dict[str, str] = {}  # flags of sizes that the data will tell
         self.chosen = {
             group: cls
             for group, cls in (("model", self.model_class), ("data", self.data_class))
@@ -109,6 +116,11 @@ class CommandLine:
         try:
             return self.parser.parse_args([*configs, *flags])
         except UserError as error:
+            required = REQUIRED.search(str(error))
+            if required and (size := UNKNOWN_SIZES.get(required[1])):
+                self.assumed[required[1]] = f"{NET}{required[1]}={size}"
+                if self.assumed[required[1]] not in flags:
+                    return self._parse([*flags, self.assumed[required[1]]])
             if self._name_the_flag(error, flags):
                 return self._parse(self._as_keywords(argument_of(error)[0], flags))
             raise
@@ -161,10 +173,10 @@ class CommandLine:
         return self.label or named.rpartition(".")[2].lower()
 
     def help(self, topic: str) -> str:
-        """What `--help TOPIC` prints: the options of trainer, model or data, one option, or all.
+        """What `--help TOPIC` prints: the options of a group, one option, a class, or all.
 
         Raises:
-            UserError: if there is no such group or option.
+            UserError: if there is no such group, option or class.
         """
         blocks = re.split(r"\n(?=  -)|\n\n", self.parser.format_help())
         shown = [re.sub(r",\s+known\s+subclasses:[^)]*", "", b) for b in blocks if b[:3] == "  -"]
@@ -174,8 +186,19 @@ class CommandLine:
         wanted = inside or rf"(--|\.){re.escape(topic)}(\.help)?( |,|$)"
         found = [block for block in shown if re.search(wanted, re.split("  |\n", block.strip())[0])]
         if not found:
+            found = [*self._help_of_class(topic)][:1]
+        if not found:
             self.options.full(topic)
         return "\n".join(found)
+
+    def _help_of_class(self, name: str) -> Iterator[str]:
+        """The arguments of a net, data set, callback or the like that an option can name."""
+        for option, homes in self.options.homes.items():
+            with suppress(UserError), redirect_stdout(io.StringIO()) as printed:
+                path = name if "." in name else find_class(option, name, homes)
+                with suppress(SystemExit):
+                    self.parser.parse_args([f"--{option}.help={path}"])
+                yield printed.getvalue().partition("Help for ")[2].partition("\n\n")[2].rstrip()
 
     def dump(self, config: Namespace, **options: bool) -> str:
         """The configuration as YAML."""

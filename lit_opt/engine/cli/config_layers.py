@@ -1,7 +1,7 @@
 """What lies under a command's own words: the run's options, the checkpoint's, the data's."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -57,16 +57,24 @@ def run_layer(run: Path, options: Options, flags: list[str]) -> dict[str, Any]:
     return layer
 
 
-def fill_sizes(config: Namespace, implied: Mapping[str, Any], flags: list[str]) -> Namespace:
+def fill_sizes(
+    config: Namespace, implied: Mapping[str, Any], flags: list[str], assumed: Collection[str]
+) -> Namespace:
     """The same with the implied sizes of a net that replaces another config's, with their defaults.
 
-    Naming a net anew drops all arguments of the one before, the implied ones among them.
+    Naming a net anew drops all arguments of the one before, the implied ones among them. A size
+    without a default is one of `assumed`.
     """
-    for key, size in implied.get("net", {}).get("init_args", {}).items():
+    sizes = implied.get("net", {}).get("init_args", {})
+    for key in assumed:
+        if key not in sizes:
+            raise UserError(f"the net needs {key}, which the data doesn't tell; set --net.{key}")
+    for key, size in sizes.items():
         net = config.model.net
         taken = inspect.signature(resolve_name(net.class_path)).parameters
         given = any(flag.startswith(f"--model.net.{key}=") for flag in flags)
-        if not given and key in taken and net.init_args.get(key) == taken[key].default:
+        unset = key in taken and net.init_args.get(key) == taken[key].default
+        if not given and (unset or key in assumed):
             net.init_args[key] = tuple(size) if isinstance(size, list) else size
     return config
 

@@ -72,7 +72,7 @@ def _run(program: Program, words: list[str], topic: str | None) -> "Run | None":
     """What is heavy to import comes after the command line has been found to be spelt right."""
     named, words = split_allowed(words)
     seeds, words = split_seeds(words)
-    allow([*program.packages(), *named, *packages_in_flags(words)])
+    allow([*program.packages(), *named, *packages_in_flags([*words, topic or ""])])
     with long_step("importing"):
         program, words = choose_classes(program, words)
         if not program.chosen:

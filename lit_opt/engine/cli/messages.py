@@ -161,6 +161,9 @@ def lost_process(error: Exception, trainer: Any, folder: Path | None) -> BaseExc
 REFUSED = re.compile(r"Importing '([\w.]+)' is not allowed|([\w.]+) is not imported")
 
 
+REQUIRED = re.compile(r"arguments are required: (\w+)")
+
+
 def short_error(message: str) -> str:
     """jsonargparse's message as `--key: expected …; got …`."""
     key = re.search(r'Parser key "([^"]+)"', message)
@@ -168,13 +171,20 @@ def short_error(message: str) -> str:
         reason = refusal(refused[1] or refused[2])
         return f"--{key[1]}: {reason}" if key else reason
     if key is None:
-        return message.strip()
+        missing = REQUIRED.search(message)
+        more = f"; set it, such as --net.{missing[1]}" if missing else ""
+        return f"{message.strip()}{more}"
     option = f"--{key[1]}"
+    if "NestedArg(" in message and (inner := re.search(r"--\w+: expected .*", message)):
+        return inner[0]  # of an argument of the object that the option names
     if unknown := re.search(r"Option '\w+' is not accepted", message):
         return f"{option}: {unknown[0]}"
-    if missing := re.search(r"arguments are required: (\w+)", message):
+    if missing := REQUIRED.search(message):
         named = re.search(r"class_path='(?:\w+\.)*(\w+)'", message)
         return f"{option}: {named[1] if named else 'it'} needs {missing[1]}"
+    if kind := re.search(r"Import path (\S+) does not correspond to a subclass of (\w+)", message):
+        path, wanted = kind.groups()
+        return f"{option}: {path} is no {wanted}; a function that makes one says so by -> {wanted}"
     if wrong := re.search(r"Problem with given class_path '(.*?)':\s*(.*)", message):
         return f"{option}: {wrong[1]} can't be used: {wrong[2]}"
     value = re.search(r"(?:Got|Given) value: (.*)", message)
@@ -182,6 +192,8 @@ def short_error(message: str) -> str:
     wanted = [_expected(text) for text in reasons if not re.search(r"NoneType|a path but", text)]
     expected = " or ".join(list(dict.fromkeys(wanted))[:3]) or message.splitlines()[-1].strip()
     seen = f"; got {value[1].strip()}" if value else ""
+    if value and expected.startswith("list"):
+        expected = f"a list, such as [{value[1].strip()}]"
     return f"{option}: expected {expected}{seen}"[:400]
 
 
@@ -194,6 +206,7 @@ def refused_object(message: str) -> str:
 def _expected(reason: str) -> str:
     """`Expected a <class 'int'>. Got value: x` -> `int`"""
     reason = re.sub(r"\.? Got value:.*", "", reason).removeprefix("Expected a ")
+    reason = reason.replace("collections.abc.Sequence", "list")
     reason = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", reason)
     return re.sub(r"typing\.Literal\[(.*)\]", r"one of \1", reason)
 

@@ -25,6 +25,7 @@ class Options:
         names: Full names, such as `trainer.accelerator`.
         homes: For options whose value may be the bare name of a class: the modules that have it.
         specs: Options of `LitModule` that are given as {"name": …, argument: …}.
+        switches: Options that are true where they stand without a value.
     """
 
     def __init__(
@@ -32,10 +33,11 @@ class Options:
         names: Iterable[str],
         homes: Mapping[str, Sequence[str]] | None = None,
         specs: Iterable[str] = (),
+        switches: Iterable[str] = (),
     ) -> None:
         self.names = {name for name in names if name}
         self.homes = homes or {}
-        self.specs = set(specs)
+        self.specs, self.switches = set(specs), set(switches)
         self.groups = sorted({name.split(".")[0] for name in self.names if "." in name})
 
     def full(self, flag: str) -> str:

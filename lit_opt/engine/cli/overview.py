@@ -14,7 +14,7 @@ commands:
   report     make the page of a run folder again, its figures too: report runs/NAME --format png
 
 options of every day (--model.lr is the full name of --lr; --help TOPIC lists all of trainer, model,
-data, or tells of one: python train.py fit --help optimizer):
+data, or tells of an option or a class: python train.py --help optimizer, --help ImageFolder):
   --config FILE          YAML with any of the options; may be given several times, later ones win
   --name NAME            name of the run, whose folder is runs/NAME
   --resume               go on with that run, or the one saved last; a new --name is started
@@ -34,7 +34,8 @@ data, or tells of one: python train.py fit --help optimizer):
   --scheduler NAME       none; any of torch.optim.lr_scheduler, stepped over the planned steps
   --warmup FRACTION      0; part of the steps in which lr rises from 0
   --ema DECAY            none; 0.999 averages the weights: what is validated, tested and kept
-  --dataset NAME         Digits; FashionMNIST, MNIST, KMNIST, EMNIST, CIFAR10, CIFAR100, ImageFolder
+  --dataset NAME         Digits; FashionMNIST, MNIST, KMNIST, EMNIST, CIFAR10, CIFAR100; your own
+                         pictures or table: ImageFolder, ImageTable, CSV; or a class path
   --data_dir DIR         data; where files are looked for and downloaded to
   --batch_size N         64
   --callbacks+=NAME      one more callback, such as HalveWhenStuck, or EarlyStopping and then

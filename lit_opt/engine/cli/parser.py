@@ -117,7 +117,9 @@ def _add_monitor(parser: Parser) -> None:
 
 def options_of(parser: Parser, model_class: type, data_class: type | None) -> Options:
     """The names of all options, and the modules whose classes go by their bare names."""
-    keys = list(parser.get_defaults().keys())  # a Namespace is no mapping
+    defaults = parser.get_defaults()
+    keys = list(defaults.keys())  # a Namespace is no mapping
+    switches = {key for key in keys if isinstance(defaults[key], bool)}
     homes = {
         "model.net": _beside(model_class, "models"),
         "model.loss": ["torch.nn", *_beside(model_class, "losses")],
@@ -130,7 +132,7 @@ def options_of(parser: Parser, model_class: type, data_class: type | None) -> Op
     homes = {name: modules for name, modules in homes.items() if name in names}
     specs = {*SPECS, METRICS} if hasattr(model_class, "optimizers_for") else set()
     groups = {"trainer", "model", "data", "help", "print_config"}
-    return Options({*names, *groups}, homes, specs)
+    return Options({*names, *groups}, homes, specs, switches)
 
 
 def _beside(cls: type | None, name: str) -> list[str]:

@@ -77,7 +77,8 @@ def run(program: Program, words: list[str]) -> Run:
         _keep_facts(line.command, peeked, checkpoint, point, folder)
         implied = data_of(peeked).implied_options(config.model)
         line.layers.insert(0, {"model": implied})
-        config = fill_sizes(line.parse(last=True), implied, line.flags)
+        config = line.parse(last=True)
+        config = fill_sizes(config, implied, line.flags, line.assumed)
         line.print_if_asked(of_the_experiment(config, implied, line.chosen))
         if folder and line.command == "fit" and config.resume:
             _leave_if_finished(folder, config)
@@ -162,6 +163,8 @@ def _keep_facts(
     command: str, data: Any, checkpoint: dict[str, Any], point: Path | None, folder: Path | None
 ) -> None:
     """Tells the data what the checkpoint's numbers mean, before anything is read."""
+    if command == "predict" and (source := getattr(data, "source", None)):
+        source.labelled = False
     if facts := facts_in(checkpoint):
         own = bool(folder and point and point.resolve().is_relative_to(folder.resolve()))
         needs = "test" if command in ("test", "predict") else "train"

@@ -1,4 +1,4 @@
-"""The image files of data_dir/{train,val,test}/<class>/**, and what else lies there."""
+"""The image files of data_dir/{train,val,test}/<class>/** or data_dir/<class>/**, and what else."""
 
 from __future__ import annotations
 
@@ -16,8 +16,19 @@ SPLITS = {
 }
 
 
+def is_unsplit(data_dir: Path) -> bool:
+    """Whether the class folders lie in data_dir itself, and no folder of a split does."""
+    folders = [path for path in _visible(data_dir) if path.is_dir()]
+    names = {name for names in SPLITS.values() for name in names}
+    if any(folder.name.lower() in names for folder in folders):
+        return False
+    return any(_is_image(path) for folder in folders for path in _files_below(folder, set()))
+
+
 def split_folder(data_dir: Path, split: str) -> Path:
     """By one of its usual names, in upper or lower case; raises `UserError` if there are two."""
+    if split != "val" and is_unsplit(data_dir):
+        return data_dir
     usual = [path for path in _visible(data_dir) if path.name.lower() in SPLITS[split]]
     found = [path for path in usual if path.is_dir()]
     if len(found) > 1:
@@ -35,8 +46,8 @@ def class_folders(data_dir: Path, split: str) -> list[tuple[str, Path]]:
     if not folders:
         raise UserError(
             f"'{root}' {'has no class folders' if root.is_dir() else 'is missing'}; expected\n"
-            f"{data_dir}/{{train,val,test}}/<class>/<image files>, where val may be absent; "
-            "set --data_dir"
+            f"{data_dir}/{{train,val,test}}/<class>/<image files>, where val may be absent,\n"
+            f"or {data_dir}/<class>/<image files>; set --data_dir"
         )
     return sorted((unicodedata.normalize("NFC", folder.name), folder) for folder in folders)
 
@@ -62,6 +73,16 @@ def find_images(
             else:
                 others.append(path)
     return images, labels, others
+
+
+def images_without_classes(data_dir: Path, classes: Sequence[str]) -> list[Path]:
+    """All images below the test folder, or data_dir; none if they lie in folders of `classes`."""
+    folder = split_folder(data_dir, "test")
+    folder = folder if folder.is_dir() else data_dir
+    inside = {unicodedata.normalize("NFC", path.name) for path in _visible(folder) if path.is_dir()}
+    if inside and inside <= set(classes):
+        return []
+    return [path for path in _files_below(folder, set()) if _is_image(path)]
 
 
 def check_classes(data_dir: Path, split: str, classes: Sequence[str], labels: list[int]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 import hashlib
 import inspect
 import os
@@ -15,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lit_opt.engine.errors import UserError, warn
+from lit_opt.engine.errors import UserError, warn_once
 from lit_opt.engine.loading import image_pixels
 from lit_opt.engine.loading.cache import Found, Row, Rows, cached, in_memory
 from lit_opt.engine.loading.class_folders import (
@@ -23,9 +22,12 @@ from lit_opt.engine.loading.class_folders import (
     class_folders,
     find_images,
     first_of,
+    images_without_classes,
+    is_unsplit,
     split_folder,
 )
 from lit_opt.engine.loading.source import Source
+from lit_opt.engine.loading.split import every_fifth
 from lit_opt.engine.targets import Classes
 from lit_opt.engine.terminal import long_step
 
@@ -35,9 +37,10 @@ CACHE = ".lit_opt_cache"
 class ImageFolder(Source):
     """Your own images in data_dir/{train,val,test}/<class>/**; val may be absent.
 
-    Also training, valid, validation, testing, in upper or lower case. Classes are train's folders
-    in alphabetical order; hidden files and folders are skipped. Images are upright, 16-bit grey is
-    scaled. They become N * C * H * W bytes, which need not fit in memory.
+    Or in data_dir/<class>/**: then every fifth of each class is a test sample. Also training,
+    valid, validation, testing, in upper or lower case. Classes are train's folders in alphabetical
+    order; hidden files and folders are skipped. Images are upright, 16-bit grey is scaled. They
+    become N * C * H * W bytes, which need not fit in memory.
 
     Args:
         image_size: side in pixels; the shorter side is resized to it and the centre square kept.
@@ -49,7 +52,7 @@ class ImageFolder(Source):
         skip_broken: leave out images that can't be read, and say which; otherwise an error.
     """
 
-    targets = Classes()
+    targets: Classes | None = Classes()
 
     def __init__(
         self,
@@ -76,18 +79,34 @@ class ImageFolder(Source):
         if split == "val" and not split_folder(data_dir, split).is_dir():
             return None
         self.classes = list(self.known_classes or _classes_of(data_dir))
-        whose = "checkpoint" if self.known_classes else "training set"
-        paths, labels, others = find_images(data_dir, split, self.classes, whose)
-        _tell_left_out("not an image", [f"'{path}'" for path in others])
-        check_classes(data_dir, split, self.classes, labels)
+        paths: list[Path] = []
+        if split == "test" and not self.labelled:
+            paths = images_without_classes(data_dir, self.classes)
+        labels = [0] * len(paths)
+        if not paths:
+            paths, labels = self._find_labelled(data_dir, split)
         x, broken = self._pixels(data_dir, split, paths)
         if broken:
             self._check_broken(broken, paths)
             labels = [label for place, label in enumerate(labels) if place not in broken]
             paths = [path for place, path in enumerate(paths) if place not in broken]
-            check_classes(data_dir, split, self.classes, labels)
-        self.sample_names = [_sample_name(path, data_dir, split) for path in paths]
+            if self.labelled:
+                check_classes(data_dir, split, self.classes, labels)
+        root = split_folder(data_dir, split)  # which has several names
+        self.sample_names = [_sample_name(path, root, split) for path in paths]
+        self.files = [str(path) for path in paths]
         return x, torch.tensor(labels)
+
+    def _find_labelled(self, data_dir: Path, split: str) -> tuple[list[Path], list[int]]:
+        whose = "checkpoint" if self.known_classes else "training set"
+        paths, labels, others = find_images(data_dir, split, self.classes or (), whose)
+        _tell_left_out("not an image", [f"'{path}'" for path in others])
+        if is_unsplit(data_dir):
+            test = every_fifth(torch.tensor(labels)).tolist()
+            rows = [row for row, held in enumerate(test) if held == (split == "test")]
+            paths, labels = [paths[row] for row in rows], [labels[row] for row in rows]
+        check_classes(data_dir, split, self.classes or (), labels)
+        return paths, labels
 
     def _pixels(self, data_dir: Path, split: str, paths: list[Path]) -> Found:
         """uint8 (N, C, H, W), and by place why the others of `paths` can't be read."""
@@ -109,7 +128,7 @@ class ImageFolder(Source):
         code = inspect.getsource(image_pixels), inspect.getsource(type(self)._read)
         facts: list[object] = [PIL.__version__, self.image_size, self.mode, self.background, code]
         for path in paths:
-            name = str(path.relative_to(data_dir))
+            name = os.path.relpath(path, data_dir)
             try:
                 status, readable = path.stat(), os.access(path, os.R_OK)
                 facts.append((name, status.st_size, status.st_mtime_ns, readable))
@@ -175,11 +194,7 @@ def _colour(name: str) -> tuple[int, ...]:
 def _tell_left_out(why: str, names: list[str]) -> None:
     if names:
         files = "1 file" if len(names) == 1 else f"{len(names):,} files"
-        _warn_once(f"{files} left out ({why}): {first_of(names)}")
-
-
-# Once, though a split may be read again.
-_warn_once = functools.cache(warn)
+        warn_once(f"{files} left out ({why}): {first_of(names)}")
 
 
 def _check_size(path0: Path, image0: Row, path: Path, image: Row) -> None:
@@ -204,10 +219,9 @@ def _in_parallel(read: Callable[[Path], Row | str], paths: list[Path]) -> Rows:
             yield ahead.popleft().result()
 
 
-def _sample_name(path: Path, data_dir: Path, split: str) -> str:
+def _sample_name(path: Path, root: Path, split: str) -> str:
     """Its size tells a file from another one that takes its name later."""
-    below = Path(*path.relative_to(data_dir).parts[1:])  # the split's folder has several names
-    return f"{split}/{below} {path.stat().st_size}"
+    return f"{split}/{os.path.relpath(path, root)} {path.stat().st_size}"
 
 
 def _classes_of(data_dir: Path) -> list[str]:

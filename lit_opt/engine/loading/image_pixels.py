@@ -59,7 +59,8 @@ def _formats() -> tuple[str, ...]:
     """In Pillow's order. Without it, an EPS file called a.png would be run by Ghostscript."""
     from PIL import Image
 
-    return tuple(format for format in Image.ID if format in suffixes().values())
+    known = suffixes().values()  # which fills ID
+    return tuple(format for format in Image.ID if format in known)
 
 
 def _orientation(file: Image.Image) -> int:

@@ -23,8 +23,10 @@ class Source:
     Samples that are read one by one, in workers, go through a LightningDataModule of your own,
     which has the same order, seeds and resumption.
     sample_names: of what `load` gave last, such as file names, by which samples are known again in
-    a changed data set; without them by their contents. known_classes: those of a checkpoint; a
-    source that finds its classes by itself numbers them so.
+    a changed data set; without them by their contents. files: of what `load` gave last, a column of
+    predictions.csv. labelled: false where "test" is read to be predicted: its y doesn't count, and
+    may be made up. known_classes: those of a checkpoint; a source that finds its classes by itself
+    numbers them so.
     found: plain values that `load` takes from the training set and all splits go by, such as a
     table's categories. Checkpoints keep them; before `load` they are a checkpoint's, or None.
     nan_is_missing: whether x may hold NaN; batches have the mean of the training part instead.
@@ -38,6 +40,8 @@ class Source:
     num_classes: int | None = None
     classes: Sequence[str] | None = None
     sample_names: Sequence[str] | None = None
+    files: Sequence[str] | None = None
+    labelled: bool = True
     known_classes: Sequence[str] | None = None
     found: dict[str, Any] | None = None
     nan_is_missing: bool = False

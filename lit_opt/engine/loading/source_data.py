@@ -64,6 +64,7 @@ class SourceData(LightningDataModule):
         self._loaded: dict[str, XY | None] = {}  # official splits, as the source gave them
         self._classes: dict[str, Sequence[str] | None] = {}  # the source's names, by split
         self._sample_names: dict[str, Sequence[str] | None] = {}
+        self.files: dict[str, Sequence[str] | None] = {}  # of the samples, by split
         self.facts: Facts | None = None  # once the training set is cut
         self.kept: Facts | None = None  # classes, sizes, mean and std that stay a checkpoint's
         self.origin: Facts | None = None  # whose validation samples are known again
@@ -211,6 +212,7 @@ class SourceData(LightningDataModule):
                 self._loaded[split] = self.source.load(self.data_dir, split)
             self._classes[split] = self.source.classes
             self._sample_names[split] = self.source.sample_names
+            self.files[split] = self.source.files
         return self._loaded[split]
 
     def _checked(self, split: str, loaded: XY | None) -> Batches:
@@ -238,7 +240,7 @@ class SourceData(LightningDataModule):
 
     def share(self, other: SourceData) -> None:
         """Takes over what another instance of the same arguments has read already."""
-        shared = ["_prepared", "_loaded", "_classes", "_sample_names", "kept", "origin"]
+        shared = ["_prepared", "_loaded", "_classes", "_sample_names", "files", "kept", "origin"]
         shared += ["continues", "needs", "in_shape", "num_classes", "targets"]
         vars(self).update({key: vars(other)[key] for key in shared if key in vars(other)})
         vars(self.source).update(vars(other.source))

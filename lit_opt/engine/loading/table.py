@@ -65,25 +65,30 @@ class CSV(Source):
         self.max_categories, self.delimiter = max_categories, delimiter
         self.missing = frozenset(missing)
         self.read: dict[str, dict[str, list[str]]] = {}  # columns, by path
+        self.made_up: set[str] = set()  # paths whose targets don't count
 
     def load(self, data_dir: Path, split: str) -> tuple[Tensor, Tensor] | None:
         path = self.paths[split] or self.paths["train"]
         if path is None or (split == "val" and self.paths["val"] is None):
             return None
         if self.found is None:
-            self.found = self._learn(self._columns(data_dir, self.paths["train"] or path))
+            self.found = self._learn(self.columns(data_dir, self.paths["train"] or path))
         self._state(self.found)
-        columns = self._columns(data_dir, path)
+        columns = self.columns(data_dir, path)
         x = torch.cat([*self._features(path, columns, self.found["columns"])], 1)
-        y = self._labels(path, columns[self.target])
-        if self.paths["test"] is not None or split == "val":
+        y = self.labels(path, columns[self.target])
+        if self.paths["test"] is not None or split == "val" or path in self.made_up:
             return x, y
         return fixed_split(x, y, split)
 
-    def _columns(self, data_dir: Path, path: str) -> dict[str, list[str]]:
+    def columns(self, data_dir: Path, path: str) -> dict[str, list[str]]:
         """By their names, "" where a value is missing; only rows that have a target."""
         if path not in self.read:
             columns = read_columns(path, data_dir, self.delimiter, self.missing)
+            if not self.labelled and (path == self.paths["test"] or self.target not in columns):
+                self.made_up.add(path)
+                rows = len(next(iter(columns.values())))
+                columns[self.target] = [self.classes[0] if self.classes else "0"] * rows
             if self.target not in columns:
                 raise UserError(
                     f"'{path}' has no column {self.target!r}, only {', '.join(list(columns)[:10])};"
@@ -117,12 +122,17 @@ class CSV(Source):
             gaps = counts.pop("", 0) > 0
             numeric = name not in self.categorical and all(number(v) is not None for v in counts)
             often = sorted(counts, key=lambda v: (-counts[v], v))[: self.max_categories]
+            if not numeric and len(counts) > len(often):
+                self.tell(
+                    f"{name} has {len(counts):,} different texts, of which the {len(often)} most "
+                    f"frequent ones are used; --dataset.drop [{name}] leaves it out"
+                )
             kinds[name] = {"categories": None if numeric else sorted(often), "gaps": gaps}
         if not kinds:
             raise UserError(f"the table has no column but {self.target!r}; expected some to use")
-        return {"columns": kinds, "classes": self._class_names({*columns[self.target]})}
+        return {"columns": kinds, "classes": self.class_names({*columns[self.target]})}
 
-    def _class_names(self, values: set[str]) -> list[str] | None:
+    def class_names(self, values: set[str]) -> list[str] | None:
         """In the order of their numbers, if they are such; None for a regression."""
         numbers = [number(value) for value in values]
         numeric = None not in numbers
@@ -175,7 +185,7 @@ class CSV(Source):
             )
         return torch.tensor(read, dtype=torch.float64).float()[:, None]
 
-    def _labels(self, path: str, values: list[str]) -> Tensor:
+    def labels(self, path: str, values: list[str]) -> Tensor:
         if self.classes is None:
             return self._numbers(path, self.target, values)
         place = {name: k for k, name in enumerate(self.classes)}

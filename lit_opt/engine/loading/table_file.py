@@ -56,7 +56,8 @@ def _rows(path: Path, delimiter: str) -> Iterator[list[str]]:
                 if len(row) != length:
                     raise UserError(
                         f"'{path}', line {reader.line_num}: {len(row)} values; expected {length}, "
-                        "as in the first line;\nquote values that hold a delimiter or a line break"
+                        "as in the first line;\nquote values that hold a delimiter or a line "
+                        f"break, or set --dataset.delimiter, which is {delimiter!r}"
                     )
                 yield [value.strip() for value in row]
     except UnicodeDecodeError:

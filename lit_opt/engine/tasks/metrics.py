@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import ClasswiseWrapper, Metric, MetricCollection
 
+from lit_opt.engine.errors import warn_once
 from lit_opt.engine.targets import Classes
 
 
@@ -227,7 +228,12 @@ def better_direction(scores: MetricCollection, name: str) -> str:
     if owner is None:
         return "min"
     leaf = _leaf(owner)
-    says = leaf.higher_is_better
-    return (
-        "max" if says or (says is None and any(w in type(leaf).__name__ for w in LARGER)) else "min"
-    )
+    says, kind = leaf.higher_is_better, type(leaf).__name__
+    if says is None and any(word in kind for word in LARGER):
+        return "max"
+    if says is None:
+        warn_once(
+            f"{kind} doesn't say whether more is better; for the best checkpoint less is, unless "
+            "its class has higher_is_better = True"
+        )
+    return "max" if says else "min"

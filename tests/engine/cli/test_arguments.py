@@ -46,6 +46,9 @@ def test_all_forms_of_simple_options_give_the_same_configuration(parse):
         "--config a.yaml -c b.yaml",
         "--lr 0.5 --config b.yaml",
     ]
+    assert parse("--flip", "--detect_anomaly", "--epochs=3", "--normalize") == parse(
+        *["--flip=true", "--detect_anomaly=true", "--epochs=3", "--normalize=true"]
+    )
     first, *others = (parse(*form.split()) for form in forms)
     assert (first["model"]["lr"], first["trainer"]["max_epochs"]) == (0.5, 3)
     assert (first["data"]["batch_size"], first["trainer"]["accelerator"]) == (32, "cpu")

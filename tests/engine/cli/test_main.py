@@ -13,6 +13,20 @@ from lit_opt.engine.cli.overview import OVERVIEW
 from lit_opt.sources import Digits
 
 
+class Deep(torch.nn.Module):
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+
+
+def made(num_classes):
+    return torch.nn.Linear(1, num_classes)
+
+
+class Own(torch.nn.Linear):
+    def __init__(self, in_channels: int, wide: int = 3) -> None:
+        super().__init__(in_channels, wide)
+
+
 def test_version(capsys):
     main(["--version"])
     assert capsys.readouterr().out.split(", ")[1].startswith("lightning 2.")
@@ -66,6 +80,9 @@ def shown(capsys):
         ("fit --help --warmup", "--warmup, --model.warmup", "--lr, "),
         ("--help trainer", "--accelerator, --trainer.accelerator", "--lr, --model.lr"),
         ("test --help data", "--flip, --data.flip", "known subclasses"),
+        ("--help CSV", "--data.dataset.max_categories", "usage"),
+        ("fit --help early_stopping", "--trainer.callbacks.patience", "--lr"),
+        ("--help test_main.Own", "--model.net.wide", "--lr"),
         ("--help all", "--lr, --model.lr LR", "known subclasses"),
     ],
 )
@@ -150,6 +167,16 @@ def test_print_config_prints_a_config_that_runs(shown, parse):
         (["--dataset=Diabetes", "--metrics=auroc"], "regression"),
         (["--net.hidden", "32"], "--model.net.hidden"),
         (["--net.dropout", "2"], "between 0 and 1"),
+        (["--lr"], "--lr needs a value"),
+        (["--net=test_main.Deep"], "--net.depth"),
+        (["--net=test_main.made"], "a function that makes one says so by -> Module"),
+        (["--epochs", "--flip"], "--epochs needs a value"),
+        (["--dataset=ImageFolder", "--dataset.skip_broken"], "a switch takes true or false"),
+        (
+            ["--dataset=CSV", "--dataset.drop", "my id"],
+            "--data.dataset.drop: expected a list, such",
+        ),
+        (["--transforms", "RandAugment"], "such as [torchvision.transforms.v2.RandAugment]"),
         (["--logger", "TensorBoardLogger"], "needs save_dir"),
         (["--dataset=Diabetes", "--loss=cross_entropy"], "--loss MSELoss"),
         (["--scheduler=ReduceLROnPlateau", "--val_fraction=0"], "--val_fraction"),

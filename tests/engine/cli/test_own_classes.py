@@ -1,6 +1,7 @@
 """Any LightningModule has the command line, the run folder and the resume, with any data."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from lit_opt.engine import allowed_imports as imports
 from lit_opt.engine.cli.main import main
+from train import program
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers", "ignore:.*treespec", "ignore:.*no `val_dataloader`"
@@ -225,3 +227,37 @@ def test_save_every_takes_steps_or_a_time(capsys):
     with pytest.raises(SystemExit):
         main(Plain, Table, ["--save_every", "soon"])
     assert "expected steps such as 1000, or 90s, 10m, 1h" in capsys.readouterr().err
+
+
+# ---- a net whose sizes have no defaults
+
+
+class Sized(nn.Sequential):
+    def __init__(
+        self, in_channels: int, in_shape: tuple[int, int, int], num_classes: int, width: int = 4
+    ) -> None:
+        assert in_channels == in_shape[0]
+        sizes = nn.Linear(torch.Size(in_shape).numel(), width), nn.Linear(width, num_classes)
+        super().__init__(nn.Flatten(), *sizes)
+
+
+@pytest.mark.parametrize("by", ["flag", "config", "default", "over a config"])
+def test_a_net_may_require_the_sizes_that_the_data_tells(by):
+    path, few = f"{__name__}.Sized", ["--fast_dev_run", "true", "--no_test"]
+    Path("net.yaml").write_text(f"net: {{class_path: {path}, init_args: {{width: 8}}}}")
+    Path("other.yaml").write_text("net: ConvNet")
+    words = {"flag": ["--net", path, "--net.width", "8"], "config": ["--config", "net.yaml"]}
+    words["over a config"] = ["--config", "other.yaml", *words["flag"]]
+    words["default"] = ["--net.width", "8"]
+    defaults = {"net": path} if by == "default" else {"net": "MLP"}
+    ran = main(replace(program, defaults={**program.defaults, **defaults}), args=words[by] + few)
+    assert [tuple(layer.weight.shape) for layer in [*ran.model.net][1:]] == [(8, 64), (10, 8)]
+
+
+def test_a_size_that_nobody_tells_is_asked_for(capsys):
+    words = ["--net", f"{__name__}.Sized", "--data", f"{__name__}.Table", "--no_test"]
+    with pytest.raises(SystemExit):
+        main(program, args=words)
+    assert "the net needs in_channels, which the data doesn't tell; set --net.in_channels" in (
+        capsys.readouterr().err
+    )

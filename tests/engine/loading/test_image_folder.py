@@ -434,6 +434,35 @@ def decoded(monkeypatch):
     return names
 
 
+def test_without_folders_of_splits_every_fifth_of_each_class_is_a_test_sample(tmp_path):
+    for name, count in (("b", 10), ("a", 5)):
+        for k in range(count):
+            write(tmp_path / name / f"{k}.png", value=10 * k)
+    source = ImageFolder()
+    (train, y), (test, labels) = source.load(tmp_path, "train"), source.load(tmp_path, "test")
+    assert source.load(tmp_path, "val") is None
+    assert source.classes == ["a", "b"]
+    assert (test[:, 0, 0, 0].tolist(), labels.tolist()) == ([40, 40, 90], [0, 1, 1])
+    assert train[:, 0, 0, 0].tolist() == [0, 10, 20, 30, 0, 10, 20, 30, 50, 60, 70, 80]
+    assert y.tolist() == [0] * 4 + [1] * 8
+
+
+@pytest.mark.parametrize("below", ["", "test", "some/where"])
+def test_what_is_predicted_needs_no_class(root, tmp_path, below):
+    new = tmp_path / "new"
+    for k in range(3):
+        write(new / below / f"{k}.png", value=10 * k)
+    source = ImageFolder(cache=False)
+    source.known_classes, source.labelled = ["cat", "dog"], False
+    x, _ = source.load(new, "test")
+    assert x[:, 0, 0, 0].tolist() == [0, 10, 20]
+    assert source.files == [str(new / below / f"{k}.png") for k in range(3)]
+    x, y = source.load(root, "test")  # where there are classes, in their order
+    assert (x[:, 0, 0, 0].tolist(), y.tolist()) == ([10, 20, 30], [0, 0, 1])
+    source.labelled = True
+    error_of(source, new, "test")
+
+
 def test_images_are_decoded_once(root, decoded):
     x, y = ImageFolder().load(root, "train")
     assert sorted(decoded) == ["a.png", "b.PNG", "c.png"]

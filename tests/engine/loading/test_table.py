@@ -135,6 +135,34 @@ def test_numbers_as_target_are_a_regression_and_parquet_names_its_package(monkey
         data(path="t.parquet")
 
 
+def test_what_is_predicted_needs_no_target(column, run):
+    write("t.csv", rows())
+    words = ["--dataset=CSV", "--dataset.path=t.csv", "--dataset.target=label", "--no_test"]
+    run(*words, "--epochs=1", "--name=a")
+    names, *lines = [line.split(",") for line in Path("t.csv").read_text().splitlines()]
+    where = names.index("label")
+    bare = [[v for k, v in enumerate(line) if k != where] for line in [names, *lines[4::5]]]
+    Path("bare.csv").write_text("\n".join(map(",".join, bare)))
+    Path("full.csv").write_text("\n".join(map(",".join, [names, *lines[4::5]])))
+    probs = []
+    for file in ("bare.csv", "full.csv"):
+        run("predict", "--ckpt_path=runs/a/checkpoints/best.ckpt", f"--dataset.test_path={file}")
+        probs.append(column("runs/a/predictions.csv", "prob"))
+    assert probs[0] == probs[1]
+    assert len(probs[0]) == len(lines[4::5])
+    with pytest.raises(UserError, match="no column 'label'"):
+        CSV("t.csv", "label", test_path="bare.csv").load(Path(), "test")
+
+
+def test_a_column_of_more_texts_than_are_used_is_told(capsys):
+    lines = ["my id,label", *(f"c{k},{k % 2}" for k in range(9))]
+    Path("t.csv").write_text("\n".join(lines))
+    x, _ = CSV("t.csv", "label", max_categories=4).load(Path(), "train")
+    assert x.shape[1] == 4
+    told = "my id has 9 different texts, of which the 4 most frequent ones are used;"
+    assert f"{told} --dataset.drop [my id]" in capsys.readouterr().err
+
+
 def test_class_weights_are_scikit_learns_and_stay_the_runs(run):
     write("t.csv", rows())
     words = ["--dataset=CSV", "--dataset.path=t.csv", "--dataset.target=label"]

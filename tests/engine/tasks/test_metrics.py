@@ -2,7 +2,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
-from torchmetrics import ClasswiseWrapper, MeanAbsoluteError, MeanSquaredError, MinMaxMetric
+from torchmetrics import (
+    ClasswiseWrapper,
+    MeanAbsoluteError,
+    MeanMetric,
+    MeanSquaredError,
+    MinMaxMetric,
+)
 from torchmetrics.classification import (
     BinaryAUROC,
     MulticlassAccuracy,
@@ -49,6 +55,14 @@ def test_the_metric_says_whether_more_is_better():
         **dict.fromkeys(larger, "max"),
         **dict.fromkeys(smaller, "min"),
     }
+
+
+def test_a_metric_that_does_not_say_whether_more_is_better_is_told_once(capsys):
+    scores = Scores({"own": MeanMetric(), "loss": MeanLoss()}, prefix="val/")
+    assert [better_direction(scores, name) for name in ("val/own", "val/own", "val/loss")] == [
+        "min"
+    ] * 3
+    assert capsys.readouterr().err.count("MeanMetric doesn't say whether more is better") == 1
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])
