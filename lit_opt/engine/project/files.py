@@ -12,6 +12,7 @@ WIDTH = 100
 LEFT_OUT: tuple[str, ...] = ("benchmarks/", "docs/", "examples/", "tests/examples/", "configs/")
 LEFT_OUT += ("README.md", "CHANGES.md", "CONTRIBUTING.md", "LICENSE", "train.py")
 LEFT_OUT += ("tests/test_benchmarks.py", "tests/test_readme.py", "tests/test_docs.py")
+LEFT_OUT += ("tests/pages.py",)
 LEFT_OUT += ("tests/test_configs.py", "tests/test_yours.py", "tests/engine/project/test_new.py")
 LEFT_OUT += tuple(f"{TEMPLATE}/engine/project/{name}.py" for name in ("new", "example"))
 KEPT_CONFIG = "configs/digits.yaml"
@@ -19,6 +20,7 @@ KEPT_CONFIG = "configs/digits.yaml"
 # What an update replaces: the engine, its tests, and what these stand on.
 REPLACED: tuple[str, ...] = (f"{TEMPLATE}/engine/", "tests/engine/")
 TOOLS = ("conftest", "digits_as_files", "digits_program", "memory", "recorder", "sabotage")
+TOOLS += ("terminal",)
 PROMISES = ("architecture", "faults", "pretended_gpu", "processes", "trainer_flags", "twin")
 REPLACED += tuple(f"tests/{name}.py" for name in TOOLS)
 REPLACED += tuple(f"tests/test_{name}.py" for name in PROMISES)
