@@ -50,6 +50,15 @@ class CSVCurves(Logger):
         self.rows.setdefault(step, {"step": step}).update(metrics)
         self.changed = True
 
+    def take_back(self, row: Mapping[str, Any]) -> None:
+        """Drops what an epoch that goes on had logged at its end."""
+        kept = self.rows.get(row["step"], {})
+        for key in {key for key in row if "train/" in key} & kept.keys():
+            del kept[key]
+        if kept.keys() <= {"step", "epoch"}:
+            self.rows.pop(row["step"], None)
+        self.changed = True
+
     @rank_zero_only
     def save(self) -> None:
         """Rewrites the file, as columns may have come; takes a twentieth of the time at most."""
