@@ -50,13 +50,10 @@ class CSVCurves(Logger):
         self.rows.setdefault(step, {"step": step}).update(metrics)
         self.changed = True
 
-    def take_back(self, row: Mapping[str, Any]) -> None:
-        """Drops what an epoch that goes on had logged at its end."""
-        kept = self.rows.get(row["step"], {})
-        for key in {key for key in row if "train/" in key} & kept.keys():
-            del kept[key]
-        if kept.keys() <= {"step", "epoch"}:
-            self.rows.pop(row["step"], None)
+    def replace(self, step: int, row: Mapping[str, Any] | None) -> None:
+        """Puts another row in the place of one that is not to be there, or none."""
+        self.rows.pop(step, None)
+        self.rows |= {step: dict(row)} if row else {}
         self.changed = True
 
     @rank_zero_only

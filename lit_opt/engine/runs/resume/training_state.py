@@ -31,9 +31,11 @@ class RunningScores(Callback):
     _cut: list[dict[str, Any]] | None = None  # the counts of a cut epoch, which the module resets
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        before = None  # the row as it is without them
         for logger in trainer.loggers:
             if isinstance(logger, CSVCurves):
                 logger.finalize("saved")
+                before = logger.rows.get(trainer.global_step - 1)
         row: dict[str, Any] = {}
         ends = epoch_ends(trainer)
         if ends:  # the epoch's scores are about to be logged
@@ -42,6 +44,7 @@ class RunningScores(Callback):
         checkpoint["callbacks"][self.state_key] = {
             "counts": self._cut if ends and self._cut else _counts_of_all(trainer, pl_module),
             "row": row,
+            "before": before and dict(before),
             "cut": ends and is_cut(trainer),
             "ended_early_at": _length_of(trainer) if _ended_early(trainer) else None,
         }
@@ -61,7 +64,7 @@ class RunningScores(Callback):
         if self._loaded.get("cut") and self._goes_on(trainer) and reopen_epoch(loops):
             for logger in trainer.loggers:
                 if isinstance(logger, CSVCurves):
-                    logger.take_back(row)
+                    logger.replace(row["step"], self._loaded["before"])
             return
         for logger in trainer.loggers if row else []:
             logger.log_metrics({k: v for k, v in row.items() if k != "step"}, step=row["step"])
