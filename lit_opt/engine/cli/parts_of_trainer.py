@@ -70,7 +70,7 @@ def own_callbacks(
 def saving_inside(config: Namespace, folder: Path | None) -> list[Callback]:
     """What `--save_every` asks for."""
     every = config.get("save_every")
-    return [SaveEvery(every, folder / "checkpoints" / LAST)] if folder and every else []
+    return [SaveEvery(every, folder / "checkpoints" / LAST)] if folder and every is not None else []
 
 
 def _has(parts: Sequence[Any], kind: type) -> bool:

@@ -27,7 +27,7 @@ class RunningScores(Callback):
 
     state_key = "Continue"
     _loaded: Mapping[str, Any] = {}
-    _loops: dict[str, Any] = {}
+    _loops: Mapping[str, Any] = {}
     _cut: list[dict[str, Any]] | None = None  # the counts of a cut epoch, which the module resets
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
@@ -59,7 +59,7 @@ class RunningScores(Callback):
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """The timer's state is there by now, and Lightning's loops are restored next."""
-        row, loops = dict(self._loaded.get("row", {})), self._loops
+        row, loops = dict(self._loaded.get("row", {})), dict(self._loops)
         self._loops = {}
         if self._loaded.get("cut") and self._goes_on(trainer) and reopen_epoch(loops):
             for logger in trainer.loggers:
