@@ -38,7 +38,7 @@ def check_value(cls: type, flag: str, key: str, annotation: Any, value: Any) -> 
         return
     value = tuple(value) if isinstance(value, list) else value
     text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-    expected = _expected(text, value)
+    expected = _wanted(text, value)
     if key in ONE_OF and value not in ONE_OF[key]:
         expected = " or ".join(map(str, ONE_OF[key]))
     if expected is None:
@@ -53,7 +53,7 @@ def check_value(cls: type, flag: str, key: str, annotation: Any, value: Any) -> 
     raise UserError(f"--{flag}.{key} of {cls.__name__} is {shown}; expected {expected}")
 
 
-def _expected(annotation: str, value: Any) -> str | None:
+def _wanted(annotation: str, value: Any) -> str | None:
     """In words, what an argument takes; None if `value` is such."""
     name, _, inside = annotation.removesuffix("]").partition("[")
     if name == "Literal":
@@ -62,12 +62,12 @@ def _expected(annotation: str, value: Any) -> str | None:
     if name in ("tuple", "Iterable"):
         values = value if isinstance(value, tuple) else ()
         parts = inside.split(", ") if name == "tuple" else [inside] * max(1, len(values))
-        if len(values) == len(parts) and not any(map(_expected, parts, values)):
+        if len(values) == len(parts) and not any(map(_wanted, parts, values)):
             return None
         return f"a list of {len(parts) if name == 'tuple' else 'whole'} numbers"
     kinds = annotation.split(" | ")
     if "list[float]" in kinds and isinstance(value, tuple):
-        return "numbers" if any(_expected("float", number) for number in value) else None
+        return "numbers" if any(_wanted("float", number) for number in value) else None
     if value is None or isinstance(value, bool):
         fits = (type(value).__name__ if value is not None else "None") in kinds
     elif "float" in kinds or "int" in kinds:
