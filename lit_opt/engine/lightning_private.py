@@ -144,6 +144,24 @@ def resume_steps_like_epochs(trainer: Any) -> None:
         trainer.fit_loop._iteration_based_training = lambda: False
 
 
+def reopen_epoch(fit_loop: dict[str, Any]) -> bool:
+    """Makes the state of a fit loop that was saved at the end of an epoch one of its last batch.
+
+    So an epoch that was cut goes on. Lightning (2.6) counts it as over, and the form of the state
+    in a checkpoint is not documented; where it is another one, nothing is changed: False.
+    """
+    try:
+        batches = fit_loop["epoch_loop.batch_progress"]
+        stepped = fit_loop["epoch_loop.state_dict"]
+        stepped["_batches_that_stepped"] -= 1
+        for period in ("total", "current"):
+            fit_loop["epoch_progress"][period]["processed"] -= 1
+            batches[period]["completed"] -= 1
+    except (KeyError, TypeError):
+        return False
+    return True
+
+
 @contextmanager
 def stage_of_test(trainer: Any) -> Iterator[None]:
     """Within, a trainer that fits calls itself testing, so that data hooks augment nothing.

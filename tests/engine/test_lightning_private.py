@@ -1,5 +1,6 @@
 """A canary for each private name: it fails when the name stops working, and shows the fallback."""
 
+from copy import deepcopy
 from types import SimpleNamespace
 
 import lightning
@@ -24,6 +25,7 @@ from lit_opt.engine.lightning_private import (
     hide_idle_hooks,
     is_of_sigterm,
     object_arguments,
+    reopen_epoch,
     resume_steps_like_epochs,
     schedulers_within,
     set_update_count,
@@ -189,3 +191,12 @@ def test_a_fit_loop_is_told_that_its_epochs_end(quiet_trainer, monkeypatch, ther
     resume_steps_like_epochs(trainer)
     trainer.fit_loop.restarting = True
     assert not trainer.fit_loop.restarting
+
+
+def test_a_cut_epoch_is_opened_again(quiet_trainer):
+    """The canary of `reopen_epoch`: the state of a fit loop has the form that it expects."""
+    loop = quiet_trainer(max_steps=3).fit_loop.state_dict()
+    before = deepcopy(loop)
+    assert reopen_epoch(loop)
+    assert loop != before
+    assert not reopen_epoch({"epoch_progress": {}})

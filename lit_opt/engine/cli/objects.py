@@ -21,6 +21,7 @@ from lit_opt.engine.tasks.pretrained import build_net, takes_weights
 # Smaller ones end in an error of arithmetic after the first steps, or do something else in silence.
 LEAST = {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "val_check_interval": 1e-9}
 LEAST |= {"log_every_n_steps": 0, "gradient_clip_val": 0, "min_epochs": 0, "min_steps": 0}
+LEAST |= {"num_sanity_val_steps": -1}
 PER_CORE = 16  # processes; more are a slip of the finger, and would take the machine down
 
 
@@ -165,7 +166,7 @@ def check_objects(built: Objects, config: Namespace, checkpoint: Mapping[str, An
     model_of(model).check(data)
     for flag, least in LEAST.items():
         value = config.trainer[flag]
-        if isinstance(value, int | float) and value < least:
+        if isinstance(value, int | float) and not value >= least:  # nan, too
             raise UserError(f"--{flag} is {value}; expected at least {least}")
     workers = getattr(data, "num_workers", 0)
     for flag, count in (("devices", config.trainer.devices), ("num_workers", workers)):

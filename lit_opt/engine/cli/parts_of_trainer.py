@@ -8,6 +8,7 @@ from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.precision import MixedPrecision
 
 from lit_opt.engine.callbacks import (
     EMA,
@@ -75,7 +76,7 @@ def own_callbacks(
 def saving_inside(config: Namespace, folder: Path | None) -> list[Callback]:
     """What `--save_every` asks for."""
     every = config.get("save_every")
-    return [SaveEvery(every, folder / "checkpoints" / LAST)] if folder and every else []
+    return [SaveEvery(every, folder / "checkpoints" / LAST)] if folder and every is not None else []
 
 
 def _has(parts: Sequence[Any], kind: type) -> bool:
@@ -151,6 +152,7 @@ def trainer_of(
     }
     trainer = _trainer_from(arguments)
     _check_graphs(trainer, config.compile)
+    _check_kernels(trainer, getattr(built.model, "hparams", {}).get("optimizer"))
     if cost := emulated(trainer.precision, trainer.strategy.root_device):
         trainer.print(cost)
     use_safe_io(trainer.strategy, plugins)
@@ -191,3 +193,16 @@ def _check_graphs(trainer: Any, compiled: bool | str) -> None:
             f"--compile {compiled} captures CUDA graphs, which can't accumulate gradients;\n"
             "set --compile default, or --accumulate_grad_batches 1"
         )
+
+
+def _check_kernels(trainer: Any, optimizer: Any) -> None:
+    """What an optimizer's own step can't do is else told in the first one."""
+    asked = optimizer if isinstance(optimizer, Mapping) else {}
+    mixed = isinstance(trainer.precision_plugin, MixedPrecision)
+    if asked.get("fused") is True and mixed and trainer.gradient_clip_val:
+        raise UserError(
+            "--optimizer.fused true can't go with --gradient_clip_val in mixed precision;\n"
+            "leave out --optimizer.fused"
+        )
+    if asked.get("capturable") is True and trainer.strategy.root_device.type == "cpu":
+        raise UserError("--optimizer.capturable true needs a GPU; leave it out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ def read_pixels(
             # JPEGs: halved while decoding, down to twice the size that is needed.
             file.draft(mode, (2 * size,) * 2)
         file.load()
-        image, turn = _eight_bits(file), TURNS.get(_orientation(file))
+        image, turn = _in_srgb(_eight_bits(file), file), TURNS.get(_orientation(file))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), image)
@@ -69,6 +70,29 @@ def _orientation(file: Image.Image) -> int:
         return int(file.getexif().get(0x0112, 1))
     except Exception:  # damaged EXIF data; the pixels are there
         return 1
+
+
+def _in_srgb(image: Image.Image, file: Image.Image) -> Image.Image:
+    """The same in the colours of sRGB, if the file says by an ICC profile that it has others.
+
+    A profile that is damaged, or is not for this kind of pixels, counts as none.
+    """
+    from PIL import ImageCms
+
+    profile = file.info.get("icc_profile")
+    if not profile or image.mode not in ("RGB", "RGBA", "CMYK", "P"):  # such as greys
+        return image
+    try:
+        own = ImageCms.getOpenProfile(BytesIO(profile))
+        if "srgb" in ImageCms.getProfileDescription(own).lower():
+            return image
+        if image.mode != "CMYK":
+            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        mode = "RGB" if image.mode == "CMYK" else image.mode
+        srgb = ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(image, own, srgb, outputMode=mode) or image
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return image
 
 
 def _eight_bits(file: Image.Image) -> Image.Image:

@@ -15,6 +15,7 @@ from torch.optim import lr_scheduler
 
 from lit_opt.engine.allowed_imports import check_import
 from lit_opt.engine.errors import UserError
+from lit_opt.engine.optim.argument_values import check_value
 from lit_opt.engine.optim.name_matching import comparable, nearest
 
 Spec = str | Mapping[str, Any]
@@ -61,7 +62,7 @@ def construct(
     _check_arguments(cls, flag, given, ours)
     try:
         return cls(first, **ours, **given)
-    except (TypeError, ValueError, ZeroDivisionError) as error:
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         shown = ", ".join(f"{key}={value!r}" for key, value in {**ours, **given}.items())
         raise UserError(f"--{flag} {cls.__name__}({shown}): {error}") from error
 
@@ -80,6 +81,8 @@ def _check_arguments(
         if key not in known and not open_ended:
             near = _nearest(key, known)
             raise UserError(f"{cls.__name__} has no {key!r}; --{flag}.KEY can be {near}")
+        if key in named:
+            check_value(cls, flag, key, named[key].annotation, given[key])
     for key in known - given.keys():
         if named[key].default is inspect.Parameter.empty:
             raise UserError(f"{cls.__name__} needs {key}: set --{flag}.{key}")

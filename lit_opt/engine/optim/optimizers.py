@@ -1,6 +1,7 @@
 """The optimizer from the hyperparameters."""
 
 import inspect
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -32,6 +33,8 @@ def build_optimizer(
     Fused, one pass over the memory instead of one an operation, where torch has it for the class
     and the device, unless the spec says `fused` itself.
     """
+    if not math.isfinite(lr):
+        raise UserError(f"--lr is {lr}; expected a number")
     cls, given = parse(spec, "optimizer", Optimizer)
     if isinstance(of, nn.Module):
         _check_parameters(cls, of)

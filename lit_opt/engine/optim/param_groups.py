@@ -1,5 +1,6 @@
 """Parts of a net that differ in learning rate or weight decay, as torch's param groups."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,7 +26,7 @@ def param_groups(
     factors = dict(lr_factors or {})
     named = dict(module.named_parameters())
     for part, factor in factors.items():
-        if factor < 0:
+        if not 0 <= factor < math.inf:
             raise UserError(f"--lr_factors: the factor of {part} is {factor}; expected 0 or more")
         if not any(_begins(name, part) for name in named):
             tops = dict.fromkeys(".".join(name.split(".")[:2]) for name in named)

@@ -53,6 +53,12 @@ class CSVCurves(Logger):
         self.rows.setdefault(step, {"step": step}).update(metrics)
         self.changed = True
 
+    def replace(self, step: int, row: Mapping[str, Any] | None) -> None:
+        """Puts another row in the place of one that is not to be there, or none."""
+        self.rows.pop(step, None)
+        self.rows |= {step: dict(row)} if row else {}
+        self.changed = True
+
     @rank_zero_only
     def save(self) -> None:
         """Rewrites the file, as columns may have come; takes a twentieth of the time at most."""

@@ -1,4 +1,5 @@
 import errno
+import io
 import os
 import re
 import shutil
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import EpsImagePlugin, Image, ImageOps
+from PIL import EpsImagePlugin, Image, ImageCms, ImageOps
 from terminal import Terminal
 from torchvision.transforms import v2
 
@@ -248,6 +249,40 @@ def test_orientation_of_jpegs_that_are_halved_and_of_damaged_exif(tmp_path):
     (turned, _), _ = ImageFolder(8).load(tmp_path, "train")
     assert (turned[:, :3] > 250).all()
     assert (turned[:, 5:] < 5).all()
+
+
+def profile_with_red_and_blue_exchanged() -> bytes:
+    """Made of Pillow's sRGB: two tags of its table point to each other's primaries."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = profile.replace("sRGB".encode("utf-16-be"), "test".encode("utf-16-be"))
+    return profile.replace(b"rXYZ", b"____").replace(b"bXYZ", b"rXYZ").replace(b"____", b"bXYZ")
+
+
+def test_colours_are_those_of_the_embedded_profile(tmp_path):
+    image, profile = Image.new("RGB", (2, 1), (200, 40, 10)), profile_with_red_and_blue_exchanged()
+    seen = pixel_of(tmp_path, image, 3, icc_profile=profile)
+    own = ImageCms.getOpenProfile(io.BytesIO(profile))
+    reference = ImageCms.profileToProfile(image, own, ImageCms.createProfile("sRGB"))
+    assert reference.getpixel((0, 0)) == pytest.approx((10, 40, 200), abs=2)
+    assert torch.equal(seen, as_tensor(reference))
+    transparent = image.convert("RGBA")
+    transparent.putpixel((0, 0), CLEAR)
+    seen = pixel_of(tmp_path / "clear", transparent, 3, icc_profile=profile)
+    assert seen[:, 0, 0].tolist() == [255, 255, 255]
+    assert torch.equal(seen[:, :, 1], as_tensor(reference)[:, :, 1])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "CMYK", "L", "P"])
+@pytest.mark.parametrize("damage", ["garbage", "cut", "another kind"])
+def test_a_profile_that_can_not_be_used_counts_as_none(tmp_path, mode, damage):
+    whole = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    profile = {"garbage": b"x" * 200, "cut": whole[:150], "another kind": whole}[damage]
+    image = Image.new("RGB", (2, 1), (200, 40, 10)).convert(mode)
+    name = "test/dog/a.tif"
+    assert torch.equal(
+        pixel_of(tmp_path / "1", image, 3, name=name, icc_profile=profile),
+        pixel_of(tmp_path / "2", image, 3, name=name),
+    )
 
 
 RED, CLEAR = (255, 0, 0, 255), (0, 0, 0, 0)

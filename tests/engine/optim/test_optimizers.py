@@ -92,7 +92,7 @@ def test_frozen_parameters_are_left_out() -> None:
         ({"name": "SGD", "momentun": 0.9}, "no 'momentun'; --optimizer.KEY can be momentum"),
         ({"name": "SGD", "params": 1}, "SGD has no 'params'"),
         ({"name": "SGD", "momentum": -1}, "momentum=-1.*Invalid momentum"),
-        ({"name": "SGD", "momentum": "big"}, "momentum='big'"),
+        ({"name": "SGD", "momentum": "big"}, "momentum of SGD is big; expected a number"),
         ({"name": "SGD", "nesterov": True}, "Nesterov momentum requires"),
         ("SparseAdam", r"nn.Embedding\(sparse=True\)"),
         ("their_package.Adam", "is not imported"),

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from lit_opt.engine.errors import warn
 from lit_opt.engine.loading.loader import LazyLoader
 from lit_opt.engine.loading.replayed_loader import ReplayedLoader
+from lit_opt.engine.runs.resume.training_state import epoch_ends, is_cut
 
 
 class ReplayTraining(Callback):
@@ -71,4 +72,4 @@ class ReplayTraining(Callback):
 
 def _epoch_of(trainer: Any) -> int:
     epoch: int = trainer.fit_loop.epoch_progress.current.processed
-    return epoch
+    return epoch - (epoch_ends(trainer) and is_cut(trainer))

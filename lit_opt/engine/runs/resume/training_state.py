@@ -9,7 +9,7 @@ from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer
 from torchmetrics import Metric
 
-from lit_opt.engine.lightning_private import set_update_count
+from lit_opt.engine.lightning_private import reopen_epoch, set_update_count
 from lit_opt.engine.runs.scores import CSVCurves
 
 OURS = "epoch, before its checkpoint"  # an interval at which Lightning moves no scheduler
@@ -20,31 +20,58 @@ class RunningScores(Callback):
 
     The scores of an epoch are logged after its checkpoint is written, so the checkpoint holds that
     row of the curves as well. A run that has stopped early trains on only if its length changes.
+
+    Lightning counts an epoch that `--max_steps` or `--max_time` has cut as over. If the run becomes
+    longer, the epoch goes on where it was cut.
     """
 
     state_key = "Continue"
     _loaded: Mapping[str, Any] = {}
+    _loops: Mapping[str, Any] = {}
+    _cut: list[dict[str, Any]] | None = None  # the counts of a cut epoch, which the module resets
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        before = None  # the row as it is without them
         for logger in trainer.loggers:
             if isinstance(logger, CSVCurves):
                 logger.finalize("saved")
+                before = logger.rows.get(trainer.global_step - 1)
         row: dict[str, Any] = {}
-        progress = trainer.fit_loop.epoch_progress.current
-        if progress.processed > progress.completed:  # the epoch's scores are about to be logged
+        ends = epoch_ends(trainer)
+        if ends:  # the epoch's scores are about to be logged
             row = {"step": trainer.global_step - 1, "epoch": trainer.current_epoch}
             row |= {k: float(v) for k, v in trainer.callback_metrics.items() if "train/" in k}
         checkpoint["callbacks"][self.state_key] = {
-            "counts": _counts_of_all(trainer, pl_module),
+            "counts": self._cut if ends and self._cut else _counts_of_all(trainer, pl_module),
             "row": row,
+            "before": before and dict(before),
+            "cut": ends and is_cut(trainer),
             "ended_early_at": _length_of(trainer) if _ended_early(trainer) else None,
         }
 
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        self._cut = _counts_of_all(trainer, pl_module) if is_cut(trainer) else None
+
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         self._loaded = checkpoint["callbacks"].get(self.state_key, {})
-        row = dict(self._loaded.get("row", {}))
+        self._loops = checkpoint["loops"]["fit_loop"]
+        self._step = checkpoint["global_step"]
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """The timer's state is there by now, and Lightning's loops are restored next."""
+        row, loops = dict(self._loaded.get("row", {})), dict(self._loops)
+        self._loops = {}
+        if self._loaded.get("cut") and self._goes_on(trainer) and reopen_epoch(loops):
+            for logger in trainer.loggers:
+                if isinstance(logger, CSVCurves):
+                    logger.replace(row["step"], self._loaded["before"])
+            return
         for logger in trainer.loggers if row else []:
             logger.log_metrics({k: v for k, v in row.items() if k != "step"}, step=row["step"])
+
+    def _goes_on(self, trainer: Any) -> bool:
+        over = _time_is_over(trainer) or self._loaded.get("ended_early_at") == _length_of(trainer)
+        return not over and (trainer.max_steps == -1 or self._step < trainer.max_steps)
 
     def on_train_start(self, trainer: Any, pl_module: pl.LightningModule) -> None:
         state, self._loaded = self._loaded, {}
@@ -71,8 +98,7 @@ class PlateauBeforeCheckpoint(Callback):
         _change_interval(trainer, "epoch", OURS)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        progress = trainer.fit_loop.epoch_loop.batch_progress
-        if progress.is_last_batch or progress.current.ready == trainer.num_training_batches:
+        if not is_cut(trainer):
             _change_interval(trainer, OURS, "epoch")
             trainer.fit_loop.epoch_loop.update_lr_schedulers("epoch", True)
             _change_interval(trainer, "epoch", OURS)
@@ -82,6 +108,19 @@ def _change_interval(trainer: pl.Trainer, before: str, after: str) -> None:
     for config in trainer.lr_scheduler_configs:
         if config.reduce_on_plateau and config.interval == before:
             config.interval = after
+
+
+def epoch_ends(trainer: Any) -> bool:
+    """Whether the hooks of an epoch's end are running, in which its checkpoint is written."""
+    progress = trainer.fit_loop.epoch_progress.current
+    return bool(progress.processed > progress.completed)
+
+
+def is_cut(trainer: Any) -> bool:
+    """Whether the run's end leaves batches of this epoch, such as at `--max_steps`."""
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    left = not progress.is_last_batch and progress.current.ready < trainer.num_training_batches
+    return left and (trainer.should_stop or trainer.global_step == trainer.max_steps)
 
 
 def _ended_early(trainer: Any) -> bool:

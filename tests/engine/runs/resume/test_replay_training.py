@@ -163,6 +163,24 @@ def test_an_epoch_is_gone_on_with(quiet_trainer, name, stop):
     assert len(set(whole.seen)) == len(whole.seen)  # each epoch has numbers of its own
 
 
+class SaveCut(pl.Callback):
+    def on_train_epoch_end(self, trainer, pl_module):
+        if trainer.global_step == trainer.max_steps:
+            trainer.save_checkpoint("cut.ckpt")
+
+
+@pytest.mark.parametrize("name", ["shuffled", "workers"])
+def test_an_epoch_that_max_steps_has_cut_is_gone_on_with(quiet_trainer, name):
+    whole = fit(quiet_trainer, LOADERS[name])
+    saving = lambda **options: quiet_trainer(  # noqa: E731
+        **options | {"callbacks": [*options["callbacks"], SaveCut()]}
+    )
+    assert fit(saving, LOADERS[name], steps=8).seen == whole.seen[:8]
+    rest = fit(quiet_trainer, LOADERS[name], ckpt_path="cut.ckpt")
+    assert rest.seen == whole.seen[8:]
+    assert torch.equal(rest.net[1].weight, whole.net[1].weight)
+
+
 def test_workers_make_no_difference(quiet_trainer):
     assert (
         fit(quiet_trainer, LOADERS["workers"]).seen == fit(quiet_trainer, LOADERS["shuffled"]).seen

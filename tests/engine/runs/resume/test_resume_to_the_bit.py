@@ -137,6 +137,30 @@ def test_a_run_that_has_ended_and_died_in_its_test_trains_no_further(words):
     assert digest()["epoch"] > expected["epoch"]
 
 
+# 21 batches an epoch: cut inside the second one, at a validation, or at the end of an epoch
+CUTS = [([], "30", ["--max_steps=50"]), (HALF, "31", ["--max_steps=-1"])]
+CUTS_TOO = [([], "42", ["--max_steps=50"]), (ACCUMULATE, "8", ["--max_steps=11"])]
+CUTS_TOO += [(["--steps_per_execution=4", "--log_every_n_steps=50"], "30", ["--max_steps=50"])]
+CUTS_TOO += [(["--val_check_interval=30", "--check_val_every_n_epoch=null"], "30", CUTS[0][2])]
+CUTS_TOO += [(["--ema=0.9"], "30", CUTS[0][2]), (PLATEAU, "30", CUTS[0][2])]
+CUTS_TOO += [(["--num_workers=1", "--log_every_n_steps=1"], "3", ["--max_steps=-1"])]
+
+
+@pytest.mark.parametrize(
+    ("words", "first", "more"),
+    [*CUTS, *(pytest.param(*row, marks=pytest.mark.slow) for row in CUTS_TOO)],
+    ids=str,
+)
+def test_an_epoch_that_max_steps_has_cut_goes_on_in_a_longer_run(words, first, more):
+    words = ["--scheduler=null", *words]
+    expected = uninterrupted([*words, *more])
+    assert go(*words, "--max_steps", first) == 0
+    assert go(*words, *more) == 0
+    found = digest()
+    for key, value in expected.items():
+        assert found[key] == value, key
+
+
 def test_a_resume_that_can_not_be_had_changes_nothing(capsys):
     At.step, At.in_validation = 30, False
     assert go(f"--callbacks+={__name__}.At") == 143
