@@ -124,24 +124,14 @@ def theme(dark: bool) -> dict[str, Any]:
     """Vega-Lite's `config` for a light or a dark page."""
     text, line = ("#c9d1d9", "#3a424d") if dark else ("#3d4450", "#dfe3e8")
     colours = DARK if dark else LIGHT
-    axis: ChartSpec = {
-        "labelColor": text,
-        "titleColor": text,
-        "gridColor": line,
-        "domainColor": line,
-    }
-    axis |= {"tickColor": line, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 400}
+    lines = dict.fromkeys(("gridColor", "domainColor", "tickColor"), line)
+    words = {"labelColor": text, "titleColor": text, "labelFontSize": 12, "titleFontSize": 12}
     return {
         "background": "transparent",
         "font": "system-ui, sans-serif",
         "view": {"stroke": None},
-        "axis": axis,
-        "legend": {
-            "labelColor": text,
-            "titleColor": text,
-            "labelFontSize": 12,
-            "symbolType": "stroke",
-        },
+        "axis": lines | words | {"titleFontWeight": 400},
+        "legend": words | {"symbolType": "stroke"},
         "title": {"color": text},
         "range": {"category": colours, "heatmap": ["#1d232a" if dark else "#f6f8fa", colours[0]]},
         "line": {"color": colours[0]},

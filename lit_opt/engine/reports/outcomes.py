@@ -66,6 +66,7 @@ class Outcomes(Callback):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.collected: OutcomesOfKind | None = None
+        self.failed = False
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         self._listen(trainer, pl_module, "val")
@@ -85,7 +86,8 @@ class Outcomes(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         targets = getattr(data, "targets", None)
         kinds = [KINDS[c] for c in type(targets).__mro__ if c in KINDS]
-        if trainer.state.fn != "fit" and isinstance(scores, Scores) and kinds:
+        scored = trainer.state.fn != "fit" and isinstance(scores, Scores)
+        if scored and kinds and not self.failed:
             self.collected = kinds[0](targets, getattr(data, "class_names", None))
             scores.watch = self._add
 
@@ -123,7 +125,7 @@ class Outcomes(Callback):
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
-        self.collected = None
+        self.collected, self.failed = None, True
         told = " ".join(str(error).split())
         warn(f"the report will show no outcomes: {type(error).__name__}: {told}")
 
