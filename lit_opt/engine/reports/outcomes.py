@@ -86,8 +86,8 @@ class Outcomes(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         targets = getattr(data, "targets", None)
         kinds = [KINDS[c] for c in type(targets).__mro__ if c in KINDS]
-        scored = trainer.state.fn != "fit" and isinstance(scores, Scores)
-        if scored and kinds and not self.failed:
+        wanted = trainer.state.fn != "fit" and kinds and not self.failed
+        if wanted and isinstance(scores, Scores):
             self.collected = kinds[0](targets, getattr(data, "class_names", None))
             scores.watch = self._add
 
