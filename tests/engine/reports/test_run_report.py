@@ -170,7 +170,7 @@ class Plain(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), 0.1)
 
     def train_dataloader(self):
-        return DataLoader([{"a": [1]}] * 60, batch_size=None)
+        return DataLoader([{"a": torch.ones(1)}] * 60, batch_size=None)
 
     val_dataloader = train_dataloader
 
