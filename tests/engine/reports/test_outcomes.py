@@ -2,11 +2,14 @@
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import ROOT
 from sklearn.metrics import (
     confusion_matrix,
     jaccard_score,
@@ -72,6 +75,21 @@ def test_without_a_validation_they_are_those_of_the_test(run):
     kept = json.loads((RUN / "outcomes.json").read_text())
     assert (kept["split"], kept["n"]) == ("test", 359)
     assert "The test set, as there is no validation set" in (RUN / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_two_processes_count_every_sample_once(run):
+    words = ["--epochs=1", "--name=a", "--net.hidden=[32]", "--devices=2", "--accelerator=cpu"]
+    subprocess.run([sys.executable, ROOT / "train.py", *words], check=True)
+    both = json.loads((RUN / "outcomes.json").read_text())
+    run("validate", "--ckpt_path=runs/a/checkpoints/best.ckpt", "--devices=1")
+    alone = json.loads((RUN / "outcomes.json").read_text())
+    assert both["n"] == 144
+    for key in ("matrix", "classes", "pairs", "wrong"):
+        assert both[key] == alone[key]
+    assert both["ece"] == pytest.approx(alone["ece"], abs=1e-5)
+    names = [[s["name"], s["picture"]] for s in both["samples"]]
+    assert names == [[s["name"], s["picture"]] for s in alone["samples"]]
 
 
 def test_labels_are_counted_as_sklearn_does():
