@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from lit_opt.engine.reports.charts import curve_chart
+from lit_opt.engine.reports.class_page import class_sections
+from lit_opt.engine.reports.page import figure, page, table
+
 pytestmark = pytest.mark.slow
 
 
@@ -166,3 +170,22 @@ def test_the_charts_follow_the_theme(browser, report):
     from selenium.webdriver.support.ui import WebDriverWait
 
     WebDriverWait(browser, 10).until(lambda b: b.execute_script(colour) != light)
+
+
+def test_hostile_names_stay_text_in_cells_legends_and_tooltips(browser, tmp_path):
+    from selenium.webdriver import ActionChains
+    from test_run_report import HOSTILE, hostile_outcomes
+
+    curves = {HOSTILE: [(0.0, 1.0), (1.0, 2.0)], "b": [(0.0, 1.0), (1.0, 3.0)]}
+    chart = figure(HOSTILE, curve_chart(curves, HOSTILE, HOSTILE), table([HOSTILE], [[HOSTILE]]))
+    text = page(HOSTILE, [(HOSTILE, chart), *class_sections(hostile_outcomes())])
+    (tmp_path / "page.html").write_text(text, "utf-8")
+    opened(browser, tmp_path / "page.html")
+    browser.find_element("css selector", ".matrix button.wrong").click()
+    ActionChains(browser).move_to_element(
+        browser.find_element("css selector", ".chart svg")
+    ).perform()
+    ActionChains(browser).move_by_offset(5, 5).perform()
+    assert "alert(1)" in browser.find_element("id", "cell").text
+    assert browser.find_elements("css selector", "[onerror], img") == []
+    assert browser.get_log("browser") == []  # an alert would raise

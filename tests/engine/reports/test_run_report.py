@@ -187,15 +187,20 @@ def test_a_plain_module_has_its_curves():
 # ---- what is in the data stays text
 
 
-def test_names_in_the_data_stay_text():
-    spec = {"data": {"values": [{"series": HOSTILE}]}}
-    inside = figure(HOSTILE, spec, table([HOSTILE, "b"], [[HOSTILE, 1.0]], HOSTILE), HOSTILE)
+def hostile_outcomes() -> dict:
+    """Of two classes, one of which is called HOSTILE; one sample."""
     sample = {"place": 0, "name": HOSTILE, "true": 0, "pred": 1, "prob": 0.9, "picture": None}
     kept = {"names": [HOSTILE, "b"], "shown": [0, 1], "matrix": [[1, 2], [0, 1]]}
     kept |= {"classes": [[0.5, 0.5, 0.5, 3]] * 2, "pairs": [[0, 1, 2]], "bins": [[1, 0.9, 0.0]]}
     kept |= {"ece": 0.9, "wrong": [0], "samples": [sample]}
+    return kept
+
+
+def test_names_in_the_data_stay_text():
+    spec = {"data": {"values": [{"series": HOSTILE}]}}
+    inside = figure(HOSTILE, spec, table([HOSTILE, "b"], [[HOSTILE, 1.0]], HOSTILE), HOSTILE)
     honest = page("a", [("a", figure("a", {}, table(["a", "b"], [["a", 1.0]])))])
-    found = Elements(page(HOSTILE, [(HOSTILE, inside), *class_sections(kept)]))
+    found = Elements(page(HOSTILE, [(HOSTILE, inside), *class_sections(hostile_outcomes())]))
     assert len(Elements(honest).kinds) > 15
     assert found.kinds.count("script") == 3 + 1 + 1 + 1  # the page's, two charts, the samples
     assert found.kinds.count("img") == 0
