@@ -52,6 +52,10 @@ class DataInterface:
         """What the first line of a fit says of the data."""
         return ""
 
+    def sample_name(self, split: str, place: int) -> str:
+        """What the report calls a sample, by its place in "val" or "test"."""
+        return str(place)
+
     def share(self, other: Any) -> None:
         """Takes over what another instance of the same arguments has read already."""
 

@@ -97,13 +97,18 @@ def _rule_at(x: float) -> ChartSpec:
 
 def chart(rows: list[dict[str, Any]], height: int = 220, **parts: Any) -> ChartSpec:
     """A chart of `rows`, as wide as the page; `parts` are a spec's mark, encoding or layer."""
-    return {
-        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
-        "width": "container",
-        "height": height,
-        "data": {"values": rows},
-        **parts,
-    }
+    spec: ChartSpec = _on_one_line(parts | {"data": {"values": rows}})
+    schema = "https://vega.github.io/schema/vega-lite/v6.json"
+    return {"$schema": schema, "width": "container", "height": height, **spec}
+
+
+def _on_one_line(part: Any) -> Any:
+    """Line ends in names as spaces: Vega's expressions can't hold U+2028 or U+2029."""
+    if isinstance(part, dict):
+        return {key: _on_one_line(inner) for key, inner in part.items()}
+    if isinstance(part, list):
+        return [_on_one_line(inner) for inner in part]
+    return " ".join(part.splitlines()) if isinstance(part, str) else part
 
 
 def thinned(points: Points, most: int = POINTS) -> Points:
@@ -124,24 +129,14 @@ def theme(dark: bool) -> dict[str, Any]:
     """Vega-Lite's `config` for a light or a dark page."""
     text, line = ("#c9d1d9", "#3a424d") if dark else ("#3d4450", "#dfe3e8")
     colours = DARK if dark else LIGHT
-    axis: ChartSpec = {
-        "labelColor": text,
-        "titleColor": text,
-        "gridColor": line,
-        "domainColor": line,
-    }
-    axis |= {"tickColor": line, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 400}
+    lines = dict.fromkeys(("gridColor", "domainColor", "tickColor"), line)
+    words = {"labelColor": text, "titleColor": text, "labelFontSize": 12, "titleFontSize": 12}
     return {
         "background": "transparent",
         "font": "system-ui, sans-serif",
         "view": {"stroke": None},
-        "axis": axis,
-        "legend": {
-            "labelColor": text,
-            "titleColor": text,
-            "labelFontSize": 12,
-            "symbolType": "stroke",
-        },
+        "axis": lines | words | {"titleFontWeight": 400},
+        "legend": words | {"symbolType": "stroke"},
         "title": {"color": text},
         "range": {"category": colours, "heatmap": ["#1d232a" if dark else "#f6f8fa", colours[0]]},
         "line": {"color": colours[0]},

@@ -73,8 +73,9 @@ def _button(count: int, total: int, true: int, pred: int, names: list[str]) -> s
 
 
 def tinted(share: float, right: bool) -> str:
-    """Attributes that colour a cell by its share of the row."""
-    return f'class="{"right" if right else "wrong"}" style="--share:{0.08 + 0.3 * share**0.5:.2f}"'
+    """Attributes that colour a cell by its share of the row; text stays readable on it."""
+    kind, depth = ("right", 0.3) if right else ("wrong", 0.5)
+    return f'class="{kind}" style="--share:{min(0.45, 0.08 + depth * share**0.5):.2f}"'
 
 
 def _samples(kept: Kept) -> list[dict[str, Any]]:

@@ -66,6 +66,7 @@ class Outcomes(Callback):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.collected: OutcomesOfKind | None = None
+        self.failed = False
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         self._listen(trainer, pl_module, "val")
@@ -85,7 +86,8 @@ class Outcomes(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         targets = getattr(data, "targets", None)
         kinds = [KINDS[c] for c in type(targets).__mro__ if c in KINDS]
-        if trainer.state.fn != "fit" and isinstance(scores, Scores) and kinds:
+        wanted = trainer.state.fn != "fit" and kinds and not self.failed
+        if wanted and isinstance(scores, Scores):
             self.collected = kinds[0](targets, getattr(data, "class_names", None))
             scores.watch = self._add
 
@@ -100,32 +102,39 @@ class Outcomes(Callback):
         scores: Any = getattr(module, f"{split}_scores", None)
         if isinstance(scores, Scores):
             scores.watch = None
-        collected, self.collected = self.collected, None
-        if trainer.state.fn == "fit" or trainer.barebones:
+        if trainer.state.fn == "fit":
             return
-        states = _of_all(trainer, collected.state() if collected else None)
+        states = _of_all(trainer, self._state())
+        collected, self.collected = self.collected, None
         if not trainer.is_global_zero or collected is None or None in states:
             return
         try:
-            loaders: Any = trainer.val_dataloaders if split == "val" else trainer.test_dataloaders
-            loader = loaders[0] if isinstance(loaders, list) else loaders
-            data: Any = trainer.datamodule  # type: ignore[attr-defined]
-            net = module if trainer.world_size == 1 else None
-            samples = Samples(loader, data, split, net, trainer.strategy.root_device)
-            about = {
-                "kind": collected.kind,
-                "split": split,
-                "of": Path(str(trainer.ckpt_path)).name,
-            }
-            kept = about | collected.summary(states, samples)
+            point = trainer.ckpt_path
+            of = Path(str(point)).name if point else "the last weights"
+            about = {"kind": collected.kind, "split": split, "of": of}
+            kept = about | collected.summary(states, _samples_of(trainer, module, split))
             write_text(self.folder / OUTCOMES, json.dumps(kept) + "\n")
         except Exception as error:
             self._give_up(error)
 
+    def _state(self) -> Any:
+        try:
+            return self.collected.state() if self.collected else None
+        except Exception as error:  # such as of no batch at all
+            self._give_up(error)
+        return None
+
     def _give_up(self, error: Exception) -> None:
-        self.collected = None
+        self.collected, self.failed = None, True
         told = " ".join(str(error).split())
         warn(f"the report will show no outcomes: {type(error).__name__}: {told}")
+
+
+def _samples_of(trainer: Any, module: Any, split: str) -> Samples:
+    loaders = trainer.val_dataloaders if split == "val" else trainer.test_dataloaders
+    loader = loaders[0] if isinstance(loaders, list) else loaders
+    net = module if trainer.world_size == 1 else None
+    return Samples(loader, trainer.datamodule, split, net, trainer.strategy.root_device)
 
 
 def _of_all(trainer: pl.Trainer, state: Any) -> list[Any]:

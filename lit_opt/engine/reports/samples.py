@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, SequentialSampler
 
+from lit_opt.engine.interface import data_of
+
 SIDE = 96  # pixels; larger pictures are made smaller
 LOSSLESS = 40  # pixels; up to this side a picture is shown as it is
 
@@ -38,9 +40,7 @@ class Samples:
 
     def name(self, place: int) -> str:
         """What the data calls it, such as its file; else its place."""
-        if name_of := getattr(self.data, "sample_name", None):
-            return str(name_of(self.split, place))
-        return str(place)
+        return str(data_of(self.data).sample_name(self.split, place))
 
     def x(self, place: int) -> Any:
         """The sample as the data set has it, before it is normalised; None if it can't be asked."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -61,12 +63,18 @@ class TokenOutcomes:
                 }
                 for place, (best, target) in first
             ],
-            "written": continued(samples, names),
+            "written": _if_it_can(samples, names),
         }
 
 
 def _word(token: int, names: list[str]) -> str:
     return names[token] if 0 <= token < len(names) else "·"
+
+
+def _if_it_can(samples: Samples, names: list[str]) -> list[dict[str, Any]]:
+    with suppress(Exception):  # a net that takes something else than tokens (B, T)
+        return continued(samples, names)
+    return []
 
 
 @torch.no_grad()
@@ -75,8 +83,6 @@ def continued(samples: Samples, names: list[str]) -> list[dict[str, Any]]:
 
     It reads the T tokens before each, as in training; it stops after a second.
     """
-    import time
-
     found = [samples.x(place) for place in range(TEXTS)]
     if samples.net is None or not all(isinstance(x, Tensor) and x.ndim == 1 for x in found):
         return []
