@@ -27,7 +27,7 @@ from lit_opt.engine.loading.normalize import dtype_in_batch, given_moments
 from lit_opt.engine.loading.sizes import with_sizes
 from lit_opt.engine.loading.source import Source
 from lit_opt.engine.loading.split import split_indices
-from lit_opt.engine.loading.transforms import transform_samples
+from lit_opt.engine.loading.transforms import normalizes, transform_samples
 from lit_opt.engine.targets import Classes, Regression, inferred
 
 
@@ -55,9 +55,9 @@ class SourceReader(LightningDataModule):
         super().__init__()
         self.source = source
         self.data_dir = Path(data_dir).expanduser()
-        self.num_workers, self.normalizes = num_workers, bool(normalize)
-        self.stated_moments = given_moments(normalize)
+        self.num_workers, self.stated_moments = num_workers, given_moments(normalize)
         self.transforms, self.eval_transforms = transforms or [], eval_transforms or []
+        self.normalizes = bool(normalize) and not self._transforms_normalize()
         self.splits: dict[str, Batches] = {}
         self.will_test = False  # then bad test data is found before the training
         self._prepared = False
@@ -66,6 +66,16 @@ class SourceReader(LightningDataModule):
         self._sample_names: dict[str, Sequence[str] | None] = {}
         self.kept: Facts | None = None  # classes, sizes, mean and std that stay a checkpoint's
         self.needs = "train"  # the split to look at for what the source doesn't state
+
+    def _transforms_normalize(self) -> bool:
+        normalize = [normalizes(steps) for steps in (self.transforms, self.eval_transforms)]
+        if normalize[0] != normalize[1]:
+            raise UserError(
+                "Normalize is in --transforms or --eval_transforms alone: training and evaluation\n"
+                "would see other numbers; for all splits set --normalize imagenet, or in YAML\n"
+                "normalize: {mean: [...], std: [...]}"
+            )
+        return normalize[0]
 
     # ---- what the net must fit; the training set is read only if the source doesn't state it ----
 

@@ -61,6 +61,14 @@ def transform_samples(samples: Iterable[Any], transforms: Sequence[nn.Module]) -
     return torch.stack(xs), torch.stack(ys)
 
 
+def normalizes(transforms: Iterable[Any]) -> bool:
+    """Whether a Normalize is among them, or within one of them."""
+    return any(
+        type(transform).__name__ == "Normalize" or normalizes(getattr(transform, "transforms", []))
+        for transform in transforms
+    )
+
+
 def _tensor(value: Any) -> Tensor:
     if isinstance(value, Tensor):
         return value
