@@ -33,8 +33,11 @@ class Transformed(Dataset[XY]):
     def __getitems__(self, indices: list[int] | Tensor) -> XY:
         rows = self.rows[torch.as_tensor(indices, device=self.rows.device)]
         seed_for(all_seeders(), (self.seed, int(self.epoch), rows.tolist()))
-        x, y = transform_samples(self.data.samples(rows), self.transforms)
-        return x, self.data.checked_y(y)
+        try:
+            x, y = transform_samples(self.data.samples(rows), self.transforms)
+            return x, self.data.checked_y(y)
+        except UserError as error:
+            raise UserError(f"{error}\nin the batch of the samples {rows.tolist()}") from error
 
 
 def transform_samples(samples: Iterable[Any], transforms: Sequence[nn.Module]) -> XY:

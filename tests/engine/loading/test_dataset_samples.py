@@ -17,7 +17,7 @@ from torchvision.transforms import v2
 
 from lit_opt.datamodule import ImageData
 from lit_opt.engine.errors import UserError
-from lit_opt.engine.loading.loader import all_seeders, seed_for
+from lit_opt.engine.loading.loader import _end_workers, all_seeders, seed_for
 from lit_opt.engine.targets import DenseClasses, MultiLabel, Regression
 from lit_opt.sources import Source
 
@@ -241,6 +241,8 @@ def test_a_wrong_label_later_on_is_told_in_plain_words(workers):
     with pytest.raises(UserError, match=r"^Of 'train': label 5") as told:
         list(data.train_dataloader())
     assert "Traceback" not in str(told.value)
+    assert "the samples [" in str(told.value)
+    _end_workers()  # else the garbage collector waits 10 s for them
 
 
 def test_targets_of_any_kind_and_masks_go_with_their_images():
