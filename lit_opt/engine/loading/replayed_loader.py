@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from itertools import count, islice
 from typing import Any
@@ -210,6 +211,8 @@ class SeededDataset(Dataset[Any]):
 
     def __init__(self, dataset: Any, now: Tensor, seed: int) -> None:
         self.dataset, self.now, self.seed = dataset, now, seed
+        self.seeders: list[Callable[[int], Any]] | None = None
+        self.process = 0
 
     def __getattr__(self, name: str) -> Any:
         if name == "dataset":
@@ -229,4 +232,6 @@ class SeededDataset(Dataset[Any]):
         return many(indices) if many else [self.dataset[index] for index in indices]
 
     def _seed(self, indices: Any) -> None:
-        seed_for(all_seeders(), (self.seed, *self.now.tolist(), indices))
+        if self.seeders is None or self.process != os.getpid():  # a worker has its own devices
+            self.seeders, self.process = all_seeders(), os.getpid()
+        seed_for(self.seeders, (self.seed, *self.now.tolist(), indices))
