@@ -154,7 +154,7 @@ def _keep_facts(
     """Tells the data what the checkpoint's numbers mean, before anything is read."""
     if facts := facts_in(checkpoint):
         own = bool(folder and point and point.resolve().is_relative_to(folder.resolve()))
-        needs = "test" if command in ("test", "predict") else "train"
+        needs = command if command in ("test", "predict") else "train"
         data_of(data).keep(facts, continues=own or command != "fit", needs=needs)
 
 

@@ -34,9 +34,12 @@ class DataOfCheckpoints(SourceReader):
             facts: The checkpoint's.
             continues: Whether it is used for what it is. Otherwise a new run starts from it, on
                 data that may differ: only classes, if it knows them all, go by its order.
-            needs: The split that is looked at for what neither states; "test" to score it alone.
+            needs: The split that is looked at for what neither states; "test" to score it alone,
+                "predict" to look at no y of it.
         """
-        self.needs, self.continues, self.origin = needs, continues, facts
+        self.source.has_targets = needs != "predict"
+        self.needs = "test" if needs == "predict" else needs
+        self.continues, self.origin = continues, facts
         self.kept = facts
         if not continues:
             self.kept = None

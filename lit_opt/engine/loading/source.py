@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from lit_opt.engine.targets import Classes
 
@@ -20,13 +21,13 @@ class Source:
     needs: classes, labels or numbers. classes: their names, "0", "1", ... by default. State them
     where you can, then a net can be built before anything is read; what is None when it is asked
     for is taken from the training set.
-    Samples that are read one by one, in workers, go through a LightningDataModule of your own,
-    which has the same order, seeds and resumption.
     sample_names: of what `load` gave last, such as file names, by which samples are known again in
     a changed data set; without them by their contents. known_classes: those of a checkpoint; a
     source that finds its classes by itself numbers them so.
     found: plain values that `load` takes from the training set and all splits go by, such as a
     table's categories. Checkpoints keep them; before `load` they are a checkpoint's, or None.
+    has_targets: False in a prediction, which looks at no y of the test samples: where there are
+    none, `load` may give zeros.
     nan_is_missing: whether x may hold NaN; batches have the mean of the training part instead.
     raw_channels: of axis 1 of x, those that are not normalised, such as columns of 0 and 1; one
     that is constant in the training part is 0 in all batches.
@@ -40,17 +41,22 @@ class Source:
     sample_names: Sequence[str] | None = None
     known_classes: Sequence[str] | None = None
     found: dict[str, Any] | None = None
+    has_targets: bool = True
     nan_is_missing: bool = False
     raw_channels: Sequence[int] = ()
     targets: Classes | None = None
     regression: bool = False  # the same as `targets = Regression()`, of older sources
 
-    def load(self, data_dir: Path, split: str) -> tuple[Tensor, Tensor] | None:
+    def load(self, data_dir: Path, split: str) -> tuple[Tensor, Tensor] | Dataset[Any] | None:
         """Returns x, y of `split`: "train", "val" or "test"; None for "val" cuts it from "train".
 
         x: images uint8 (N, C, H, W) in 0..255; float (N, …) such as features (N, F), signals
            (N, C, L) or images, its channels are axis 1; integers (N, …) such as tokens (N, T)
         y: as `targets` says, such as labels int64 (N,) in [0, num_classes)
+        Or a `torch.utils.data.Dataset`, whose samples (x, y) are read when a batch asks for them,
+        in --num_workers processes; x a picture of PIL, an array or a tensor. Augment by
+        --transforms, as the validation is cut from the same data set. As torchvision's it may have
+        `classes`, and `targets` (N,): all labels, by which the cut takes as much of each class.
         """
         raise NotImplementedError(f"{type(self).__name__} must override load()")
 

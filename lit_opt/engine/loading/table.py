@@ -33,7 +33,8 @@ class CSV(Source):
     Args:
         path: File of the training samples, its first line names the columns. Parquet needs pyarrow.
         target: Name of the column to predict. Rows that lack it are left out.
-        test_path: File of the test samples. Default: every fifth row of each class of `path`.
+        test_path: File of the test samples; to predict it needs no target, and all its rows count.
+            Default: every fifth row of each class of `path`.
         val_path: File of the validation samples. Default: --val_fraction of the training samples.
         regression: Whether the target is a number. Default: if its values are numbers and not
             whole, or more than 50 different ones.
@@ -73,21 +74,28 @@ class CSV(Source):
         if self.found is None:
             self.found = self._learn(self._columns(data_dir, self.paths["train"] or path))
         self._state(self.found)
-        columns = self._columns(data_dir, path)
+        labelled = self.has_targets or self.paths["test"] is None
+        columns = self._columns(data_dir, path, labelled)
         x = torch.cat([*self._features(path, columns, self.found["columns"])], 1)
+        if not labelled:
+            number = torch.zeros(len(x), 1) if self.classes is None else torch.zeros(len(x)).long()
+            return x, number
         y = self._labels(path, columns[self.target])
         if self.paths["test"] is not None or split == "val":
             return x, y
         return fixed_split(x, y, split)
 
-    def _columns(self, data_dir: Path, path: str) -> dict[str, list[str]]:
-        """By their names, "" where a value is missing; only rows that have a target."""
+    def _columns(self, data_dir: Path, path: str, labelled: bool = True) -> dict[str, list[str]]:
+        """By their names, "" where a value is missing; if `labelled`, rows that have a target."""
+        if not labelled:
+            return read_columns(path, data_dir, self.delimiter, self.missing)
         if path not in self.read:
             columns = read_columns(path, data_dir, self.delimiter, self.missing)
             if self.target not in columns:
                 raise UserError(
                     f"'{path}' has no column {self.target!r}, only {', '.join(list(columns)[:10])};"
                     "\nset --dataset.target, or --dataset.delimiter if these are no columns"
+                    + ("" if self.has_targets else ";\na file to predict is --dataset.test_path")
                 )
             there = [value != "" for value in columns[self.target]]
             if not all(there):
