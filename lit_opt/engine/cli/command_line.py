@@ -19,14 +19,14 @@ from lit_opt.engine.cli.arguments import (
     join_arguments,
 )
 from lit_opt.engine.cli.config_layers import leave_defaults, written
-from lit_opt.engine.cli.messages import argument_of
+from lit_opt.engine.cli.messages import argument_of, lacking_size
 from lit_opt.engine.cli.named_objects import check_named_objects
 from lit_opt.engine.cli.options import split_command
 from lit_opt.engine.cli.parser import options_of, parser_of
 from lit_opt.engine.cli.precision import fast_precision
 from lit_opt.engine.cli.program import Program
 from lit_opt.engine.errors import UserError
-from lit_opt.engine.loading.sizes import takes_any
+from lit_opt.engine.loading.sizes import STAND_INS, takes_any
 
 PRINT = "--print_config"
 LOSS = "--model.loss."
@@ -52,6 +52,7 @@ class CommandLine:
         self.options = options_of(self.parser, self.model_class, self.data_class)
         self._set_defaults(dict(program.defaults), strict=not program.chosen)
         self.flags = expand_flags(given, self.options)
+        self.lacking: dict[str, str] = {}  # sizes that the net needs, until the data fills them in
         self.label = _run_label(words)
         self.chosen = {
             group: cls
@@ -107,8 +108,12 @@ class CommandLine:
     def _parse(self, flags: list[str]) -> Namespace:
         configs = [f"--config={dump(layer)}" for layer in self.layers]
         try:
-            return self.parser.parse_args([*configs, *flags])
+            sizes = [f"{NET}{name}={size}" for name, size in self.lacking.items()]
+            return self.parser.parse_args([*configs, *flags, *sizes])
         except UserError as error:
+            if (size := lacking_size(error)) and size not in self.lacking:
+                self.lacking[size] = STAND_INS[size]
+                return self._parse(flags)
             if self._name_the_flag(error, flags):
                 return self._parse(self._as_keywords(argument_of(error)[0], flags))
             raise

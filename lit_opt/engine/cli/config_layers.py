@@ -1,7 +1,7 @@
 """What lies under a command's own words: the run's options, the checkpoint's, the data's."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -56,16 +56,23 @@ def run_layer(run: Path, options: Options, flags: list[str]) -> dict[str, Any]:
     return layer
 
 
-def fill_sizes(config: Namespace, implied: Mapping[str, Any], flags: list[str]) -> Namespace:
+def fill_sizes(
+    config: Namespace,
+    implied: Mapping[str, Any],
+    flags: list[str],
+    lacking: Container[str] = (),
+) -> Namespace:
     """The same with the implied sizes of a net that replaces another config's, with their defaults.
 
-    Naming a net anew drops all arguments of the one before, the implied ones among them.
+    Naming a net anew drops all arguments of the one before, the implied ones among them. Those that
+    a net is `lacking`, as nobody gave them, have something else in their place.
     """
     for key, size in implied.get("net", {}).get("init_args", {}).items():
         net = config.model.net
         taken = inspect.signature(resolve_name(net.class_path)).parameters
         given = any(flag.startswith(f"--model.net.{key}=") for flag in flags)
-        if not given and key in taken and net.init_args.get(key) == taken[key].default:
+        unset = key in lacking or (key in taken and net.init_args.get(key) == taken[key].default)
+        if not given and unset:
             net.init_args[key] = tuple(size) if isinstance(size, list) else size
     return config
 

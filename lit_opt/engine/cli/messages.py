@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from lit_opt.engine.allowed_imports import refusal
 from lit_opt.engine.errors import RunError, Stopped, UserError
+from lit_opt.engine.loading.sizes import STAND_INS
 
 ENGINE_FOLDER = Path(__file__).parents[1]
 
@@ -183,6 +184,13 @@ def short_error(message: str) -> str:
     expected = " or ".join(list(dict.fromkeys(wanted))[:3]) or message.splitlines()[-1].strip()
     seen = f"; got {value[1].strip()}" if value else ""
     return f"{option}: expected {expected}{seen}"[:400]
+
+
+def lacking_size(error: UserError) -> str | None:
+    """The first size that a net needs, and the data fills in, out of jsonargparse's message."""
+    needed = re.search(r"arguments are required: (.*)|--model\.net: \w+ needs (\w+)", str(error))
+    names = re.findall(r"\w+", needed[1] or needed[2]) if needed else []
+    return next((name for name in names if name in STAND_INS), None)
 
 
 def refused_object(message: str) -> str:

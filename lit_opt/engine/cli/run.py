@@ -72,7 +72,7 @@ def run(program: Program, words: list[str]) -> Run:
         _keep_facts(line.command, peeked, checkpoint, point, folder)
         implied = data_of(peeked).implied_options(config.model)
         line.layers.insert(0, {"model": implied})
-        config = fill_sizes(line.parse(last=True), implied, line.flags)
+        config = fill_sizes(line.parse(last=True), implied, line.flags, line.lacking)
         line.print_if_asked(of_the_experiment(config, implied, line.chosen))
         if folder and line.command == "fit" and config.resume:
             _leave_if_finished(folder, config)

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from pkgutil import resolve_name
 from typing import Any
 
+# Sizes that the data fills in, and what stands for one that a net needs until the data is known.
+STAND_INS = {"in_shape": "[1]", "in_channels": "1", "in_chans": "1", "num_classes": "1"}
+
 
 def takes_any(path: str) -> bool:
     """Whether an import path is a function with **kwargs, such as timm.create_model."""
