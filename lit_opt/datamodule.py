@@ -14,9 +14,8 @@ from lit_opt.engine.lightning_private import object_arguments
 from lit_opt.engine.loading.augment import mix, random_crop, random_erase, random_flip
 from lit_opt.engine.loading.balance import balancing
 from lit_opt.engine.loading.checks import check_augmentation, check_hyperparameters
-from lit_opt.engine.loading.loader import XY, Batches, Group, LazyLoader
+from lit_opt.engine.loading.loader import XY, Group, LazyLoader
 from lit_opt.engine.loading.source_data import SourceData
-from lit_opt.engine.loading.transforms import transform_samples
 from lit_opt.sources import Digits, Source
 
 
@@ -32,13 +31,14 @@ class ImageData(SourceData):
         val_fraction: fraction of the training set kept for validation, unless the data set has a
             validation split of its own; 0 for no validation.
         split_seed: seed of that cut; independent of the training seed.
-        normalize: subtract the training split's mean and divide by its std, per channel;
-            otherwise pixels are in [0, 1].
+        normalize: subtract the training split's mean and divide by its std, per channel; imagenet
+            or {mean: […], std: […]} for those numbers; false for pixels in [0, 1].
         flip: mirror training images left to right with probability 1/2.
         crop_padding: pixels of zeros around training images before a random crop; 0 for none.
         erasing: probability that a random rectangle of a training image is erased.
         transforms: of torchvision.transforms.v2, for each training sample, masks with their images,
-            before it is normalised; such as `[RandAugment]`.
+            first of all; such as `[RandAugment]`; in the loader processes, if there are any.
+        eval_transforms: the same for all other samples, such as `[Resize, CenterCrop]`.
         mixup: alpha of MixUp's Beta(alpha, alpha), in training; 0 for none.
         cutmix: alpha of CutMix's Beta(alpha, alpha), in training; 0 for none.
         num_workers: loader processes; batches are one indexing, so 0 is usually fastest.
@@ -57,11 +57,12 @@ class ImageData(SourceData):
         eval_batch_size: int = 256,
         val_fraction: float = 0.1,
         split_seed: int = 0,
-        normalize: bool = True,
+        normalize: bool | str | dict[str, list[float]] = True,
         flip: bool = False,
         crop_padding: int = 0,
         erasing: float = 0.0,
         transforms: list[nn.Module] | None = None,
+        eval_transforms: list[nn.Module] | None = None,
         mixup: float = 0.0,
         cutmix: float = 0.0,
         num_workers: int = 0,
@@ -70,10 +71,11 @@ class ImageData(SourceData):
         class_weights: bool = False,
         balanced: bool = False,
     ) -> None:
-        super().__init__(dataset or Digits(), data_dir, num_workers, normalize)
-        self.save_hyperparameters(ignore=object_arguments("dataset", "transforms"))
+        reading = data_dir, num_workers, normalize, transforms, eval_transforms
+        super().__init__(dataset or Digits(), *reading)
+        objects = object_arguments("dataset", "transforms", "eval_transforms")
+        self.save_hyperparameters(ignore=objects)
         check_hyperparameters(self.hparams)
-        self.transforms = transforms or []
         self.batch_size = batch_size  # plain attributes, as callbacks may change them in a run
         self.eval_batch_size = eval_batch_size
 
@@ -89,11 +91,9 @@ class ImageData(SourceData):
     def _cut_training_set(self, stage: str) -> None:
         """Validation samples are the training set's; which ones depends on `split_seed` alone."""
         train, own = self.read("train"), self.read_own_validation()
-        options = {**self.hp, "transforms": self.transforms}
-        check_augmentation(self.where("train"), train.x, train.y, options)
+        check_augmentation(self.where("train"), *train.first, {**self.hp, **vars(self)})
         train_rows, val_rows = self.cut(train, own)
-        val = own or Batches(train.x, train.y, val_rows)
-        self.put(train, own, (Batches(train.x, train.y, train_rows), val), stage)
+        self.put(train, own, (train.select(train_rows), own or train.select(val_rows)), stage)
 
     # ---- loaders ----
 
@@ -124,8 +124,6 @@ class ImageData(SourceData):
             x = random_flip(x)
         if training and hp.crop_padding:
             x = random_crop(x, hp.crop_padding)
-        if training and self.transforms:
-            x, y = transform_samples(x, y, self.transforms, masks=y.ndim == 3)
         x = self.normalizer(x)
         if training and hp.erasing:
             x = random_erase(x, hp.erasing)

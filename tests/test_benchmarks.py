@@ -24,7 +24,7 @@ CHECKPOINTS += [f"lit-opt {done}" for done in ("saved", "loaded", "verified")]
         (f"seeds.py {ROOT}/configs/digits.yaml --seeds=2 --epochs=1", SEEDS),
         ("image_folder.py --images=40 --rounds=1", ["lit-opt, second epoch on"]),
         ("checkpoints.py --megabytes=2 --rounds=1", CHECKPOINTS),
-        ("bare_loops.py --steps=4 --rounds=1", ["char_lm", "stream"]),
+        ("bare_loops.py --steps=2 --rounds=1 --cpu", ["char_lm", "stream", "table", "gan"]),
         ("terminal.py picture.svg", ["picture.svg"]),
         ("plain.py --steps=5 --rounds=1", ["Lightning alone"]),
         pytest.param(

@@ -112,3 +112,19 @@ def test_fsdp_needs_a_gpu_and_says_so():
     code, _, error = Run("--strategy=fsdp", *TWO).end()
     assert (code, len(error.splitlines())) == (2, 1)
     assert "`fsdp` requires a GPU" in error
+
+
+@pytest.mark.slow
+def test_a_frozen_part_stays_and_then_trains_alike_on_two_processes():
+    """Steps over the whole training set, which order and processes don't change."""
+    freeze = "[{class_path: Freeze, init_args: {epochs: 2, part: net, but: [net.layers.3]}}]"
+    words = [f"--callbacks={freeze}", "--net.hidden=[16]", "--optimizer=SGD", "--lr=0.1"]
+    words += ["--no_test", "--log_every_n_steps=1"]
+    ddp = [*TWO, "--strategy=ddp_find_unused_parameters_true", "--batch_size=647"]
+    command(*words, "--epochs=4", "--name=one", "--batch_size=1294")
+    assert process(*words, "--epochs=4", "--name=two", *ddp).returncode == 0  # torch warns
+    weights = [
+        torch.load(f"runs/{run}/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for run in ("one", "two")
+    ]
+    torch.testing.assert_close(*weights)

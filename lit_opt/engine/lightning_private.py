@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import lightning
@@ -45,6 +45,32 @@ def hide_idle_hooks(trainer: Any, module: pl.LightningModule) -> None:
         for hook in STEP_HOOKS:
             if not is_overridden(hook, owner, base):
                 setattr(owner, hook, None)
+
+
+def move_logged_values_once() -> None:
+    """A value that `self.log` keeps is sent to its device where it isn't there yet.
+
+    Lightning's `_ResultMetric.to` walks through all attributes of the value in every `self.log`, a
+    fifth of a millisecond, and copies what describes it. Lightning 2.6; without the name, or in
+    another version, each call walks.
+    """
+    try:
+        from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultMetric
+    except ImportError:
+        return
+    walk: Any = _ResultMetric.to
+    if not lightning.__version__.startswith("2.6.") or hasattr(walk, "__wrapped__"):
+        return
+
+    @wraps(walk)
+    def to(self: Any, *args: Any, **kwargs: Any) -> Any:
+        kept = [v for v in vars(self).values() if isinstance(v, torch.Tensor)]
+        there = len(args) == 1 and not kwargs and self.is_tensor
+        if there and all(value.device == args[0] for value in kept):
+            return self
+        return walk(self, *args, **kwargs)
+
+    _ResultMetric.to = to  # type: ignore[method-assign]
 
 
 class QuickHookName:

@@ -24,6 +24,7 @@ from lit_opt.engine.lightning_private import (
     help_with_short_names,
     hide_idle_hooks,
     is_of_sigterm,
+    move_logged_values_once,
     object_arguments,
     reopen_epoch,
     resume_steps_like_epochs,
@@ -63,6 +64,25 @@ def test_lightning_skips_a_hook_that_is_none(quiet_trainer, monkeypatch, version
     trainer.fit(model, ImageData(Digits()))
     assert callback.seen == model.seen == 21
     assert called == (set() if version == "2.6.6" else set(STEP_HOOKS))
+
+
+def test_a_logged_value_is_moved_where_it_is_not_there_yet(monkeypatch):
+    from lightning.pytorch.trainer.connectors.logger_connector import result
+
+    monkeypatch.setattr(result._ResultMetric, "to", result._ResultMetric.to)
+    move_logged_values_once()
+    walked = []
+    walk = result.apply_to_collection
+    monkeypatch.setattr(
+        result, "apply_to_collection", lambda *a, **k: (walked.append(1), walk(*a, **k))[1]
+    )
+    logged = result._ResultCollection(training=True)
+    for value in (1.0, 3.0):
+        logged.log("training_step", "loss", torch.tensor(value), batch_size=1)
+    assert logged["training_step.loss"].compute() == 2
+    moves = len(walked)
+    assert logged["training_step.loss"].to(torch.device("meta")).value.is_meta
+    assert (moves, len(walked)) == (0, 1)
 
 
 def test_lightning_sets_the_name_that_has_a_short_cut(quiet_trainer, monkeypatch):

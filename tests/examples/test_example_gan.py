@@ -63,7 +63,7 @@ def test_the_gan_is_a_plain_loop_bit_for_bit(run):
 
 @pytest.mark.parametrize(("config", "step"), [(GAN, 18), (AUTOENCODER, 9)], ids=["gan", "ae"])
 def test_killed_and_resumed_it_ends_as_the_uninterrupted_run(run, config, step):
-    """A step of the GAN counts as two."""
+    """`global_step` counts a step of the GAN as two, `--save_every` as one."""
     run(config, *SHORT, "--name=whole")
     kill = f'[{{"class_path": "recorder.Kill", "init_args": {{"dies_at": {step}}}}}]'
     with pytest.raises(SystemExit):

@@ -58,6 +58,7 @@ class CommandLine:
         self.options = options_of(self.parser, self.model_class, self.data_class)
         self._set_defaults(dict(program.defaults), strict=not program.chosen)
         self.flags = expand_flags(given, self.options)
+        self.own_metrics = bool({"metrics", METRICS} & {*program.defaults})
         self.label = _run_label(words)
         self.assumed: dict[str, str] = {}  # flags of sizes that the data will tell
         self.chosen = {
@@ -73,6 +74,15 @@ class CommandLine:
             defaults = {key: v for key, v in defaults.items() if self.options.is_known(key)}
         for group, values in expand_mapping(defaults, self.options).items():
             self.parser.set_defaults({f"{group}.{key}": value for key, value in values.items()})
+
+    def imply(self, options: dict[str, Any]) -> None:
+        """Options of the model that the data implies, under all that is given.
+
+        Metrics among the program's defaults are what its author wants, whatever the data is.
+        """
+        if self.own_metrics:
+            options = {key: value for key, value in options.items() if key != "metrics"}
+        self.layers.insert(0, {"model": options})
 
     def parse(self, last: bool = False) -> Namespace:
         """The configuration that the layers and the flags give.

@@ -125,6 +125,7 @@ def options_of(parser: Parser, model_class: type, data_class: type | None) -> Op
         "model.loss": ["torch.nn", *_beside(model_class, "losses")],
         "data.dataset": _beside(data_class, "sources"),
         "data.transforms": ["torchvision.transforms.v2"],
+        "data.eval_transforms": ["torchvision.transforms.v2"],
         "trainer.callbacks": [f"{ENGINE}.callbacks", "lightning.pytorch.callbacks"],
         "trainer.logger": ["lightning.pytorch.loggers"],
     }

@@ -37,7 +37,7 @@ from lit_opt.engine.runs.resume.signals import StopOnSignal, plugins_of
 from lit_opt.engine.runs.resume.training_state import PlateauBeforeCheckpoint, RunningScores
 from lit_opt.engine.runs.score_tables import ScoreTables
 from lit_opt.engine.runs.scores import CSVCurves
-from lit_opt.engine.tasks.short_step import NoProfiler
+from lit_opt.engine.tasks.short_step import NoProfiler, shorten_step
 from lit_opt.engine.terminal import is_live
 
 
@@ -157,6 +157,7 @@ def trainer_of(
         trainer.print(cost)
     use_safe_io(trainer.strategy, plugins)
     hide_idle_hooks(trainer, built.model)
+    shorten_step(built.model)
     resume_steps_like_epochs(trainer)
     return trainer
 

@@ -76,7 +76,7 @@ def run(program: Program, words: list[str]) -> Run:
         peeked = build_data(line, config)
         _keep_facts(line.command, peeked, checkpoint, point, folder)
         implied = data_of(peeked).implied_options(config.model)
-        line.layers.insert(0, {"model": implied})
+        line.imply(implied)
         config = line.parse(last=True)
         config = fill_sizes(config, implied, line.flags, line.assumed)
         line.print_if_asked(of_the_experiment(config, implied, line.chosen))

@@ -45,7 +45,7 @@ def balancing(data: Batches, targets: Classes) -> Tensor:
 
     Raises `UserError` if a sample is not of one class.
     """
-    groups = targets.strata(data.y[data.rows])
+    groups = targets.strata(data.y_of_all("--balanced")[data.rows])
     counts = groups.bincount()
     if (counts > 0).sum() < 2:
         raise UserError(f"--balanced: no two classes, y is {targets.y}; unset it")

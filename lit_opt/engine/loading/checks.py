@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lit_opt.engine.errors import UserError
+from lit_opt.engine.loading.facts import renumbered
 from lit_opt.engine.targets import Classes, inferred
 
 # The least and the largest value of a hyperparameter, both allowed.
@@ -23,6 +24,7 @@ RANGES = {
     "num_workers": (0, None),
     "steps_per_execution": (1, None),
 }
+TRANSFORMS = ("transforms", "eval_transforms")
 
 
 def check_hyperparameters(values: Mapping[str, Any]) -> None:
@@ -64,12 +66,17 @@ def check_split(
             "set `targets` of the source to MultiLabel(), Regression(), SoftLabels(),\n"
             "DenseClasses() or NextToken() of lit_opt.engine.targets"
         )
+    return x, as_declared(where, y, targets)
+
+
+def as_declared(where: str, y: Tensor, targets: Classes) -> Tensor:
+    """y as it is held; raises `UserError` if it has another shape or dtype than `targets`."""
     if not targets.fits(y):
         raise UserError(
             f"{where}: y is {y.dtype} {tuple(y.shape)};\n"
             f"expected {targets.y}, as its {type(targets).__name__} are declared"
         )
-    return x, targets.loaded(y)
+    return targets.loaded(y)
 
 
 def _check_finite(where: str, name: str, values: Tensor) -> None:
@@ -82,22 +89,32 @@ def _check_finite(where: str, name: str, values: Tensor) -> None:
         )
 
 
-def check_source_fits(
-    where: str,
-    x: Tensor,
-    y: Tensor,
-    in_shape: tuple[int, ...],
-    num_classes: int,
-    targets: Classes,
-) -> None:
-    """Samples have shape `in_shape`; y are what `targets` says, with `num_classes` outputs."""
-    if x.shape[1:] != in_shape:
+def check_source_fits(where: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    """Samples have the shape that is `expected`."""
+    if shape != expected:
         raise UserError(
-            f"{where}: samples have shape {tuple(x.shape[1:])}; expected {in_shape}\n"
+            f"{where}: samples have shape {shape}; expected {expected}\n"
             "in every split (image folders: set --dataset.image_size)"
         )
+
+
+def check_y(
+    where: str,
+    targets: Classes,
+    num_classes: int,
+    names: Sequence[str] | None,
+    known: Sequence[str] | None,
+    whose: str,
+    y: Tensor,
+) -> Tensor:
+    """y as it is held, numbered by the classes `known` instead of `names`: see `renumbered`.
+
+    Raises `UserError` if they are not what `targets` says, with `num_classes` outputs.
+    """
+    y = renumbered(where, as_declared(where, y, targets), names, known, whose)
     if wrong := targets.wrong(y, num_classes):
         raise UserError(f"{where}: {wrong}")
+    return y
 
 
 def check_augmentation(where: str, x: Tensor, y: Tensor, values: Mapping[str, Any]) -> None:
@@ -105,14 +122,14 @@ def check_augmentation(where: str, x: Tensor, y: Tensor, values: Mapping[str, An
 
     Flipped, cropped or mixed images need another y where y has places, such as masks.
     """
-    keys = ("flip", "crop_padding", "mixup", "cutmix", "erasing", "transforms")
+    keys = ("flip", "crop_padding", "mixup", "cutmix", "erasing", *TRANSFORMS)
     asked = [key for key in keys if values.get(key)]
     if asked and x.ndim != 4:
         raise UserError(
             f"{where} has no images, its samples have shape {tuple(x.shape[1:])};\n"
             "flip, crop_padding, erasing, transforms, mixup and cutmix need images: unset them"
         )
-    if y.ndim > 2 and set(asked) - {"erasing", "transforms"}:
+    if y.ndim > 2 and set(asked) - {"erasing", *TRANSFORMS}:
         raise UserError(
             f"{where}: y has the shape {tuple(y.shape[1:])} a sample, which {asked[0]} would not\n"
             "change with the image; unset flip, crop_padding, mixup and cutmix: transforms do"

@@ -130,13 +130,16 @@ class Pool:
     def digest(self) -> bytes:
         """Of ids, or of a thousand samples where there are none, and of y, in their order."""
         found = blake2b(str(len(self.data)).encode(), digest_size=16)
-        for values in (self.data.x if self.ids is None else self.ids, self.data.y):
+        x, y = self.data.contents
+        for values in (x if self.ids is None else self.ids, y):
+            if values is None:
+                continue
             step = max(1, len(values) // 1000) if values.nbytes > TOO_LARGE else 1
             found.update(row_hashes(values[::step]).numpy().tobytes())
         return found.digest()
 
     def where(self, chosen: Tensor) -> Batches:
-        return Batches(self.data.x, self.data.y, chosen.nonzero().flatten())
+        return self.data.select(chosen.nonzero().flatten())
 
 
 class Cut:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
+import random
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from itertools import islice
 from math import ceil
-from typing import Any
+from typing import Any, Self
 from zlib import crc32
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
@@ -35,6 +38,34 @@ class Batches(Dataset[XY]):
     def __init__(self, x: Tensor, y: Tensor, rows: Tensor | None = None) -> None:
         self.x, self.y = x, y
         self.rows = torch.arange(len(x)) if rows is None else rows
+
+    def select(self, rows: Tensor) -> Self:
+        """The same samples, of which `rows` are given."""
+        selected = copy(self)
+        selected.rows = rows
+        return selected
+
+    def samples(self, rows: Tensor) -> Iterator[XY]:
+        """Each (x, y) as it is held, of rows of all N."""
+        return zip(self.x.index_select(0, rows), self.y.index_select(0, rows), strict=True)
+
+    def checked_y(self, y: Tensor) -> Tensor:
+        """The y of a batch of `samples`, as the data's targets are held."""
+        return y
+
+    @property
+    def first(self) -> XY:
+        """The first two samples."""
+        return self.x[:2], self.y[:2]
+
+    @property
+    def contents(self) -> tuple[Tensor | None, Tensor | None]:
+        """x and y (N, …) as far as they are in memory."""
+        return self.x, self.y
+
+    def y_of_all(self, option: str) -> Tensor:
+        """(N, …); raises `UserError` that names the `option` if they are not known."""
+        return self.y
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -136,6 +167,9 @@ class LazyLoader(DataLoader[XY]):
             yield from super().__iter__()
             return
         self._seeders = device_seeders() if self.sampler.shuffle else []
+        epoch = getattr(self.dataset, "epoch", None)
+        if isinstance(epoch, Tensor):  # what its random numbers depend on; none in an evaluation
+            epoch.fill_(self.sampler.epoch if self.sampler.shuffle else 0)
         self.batch = self._first_batch()
         self.sampler.skipped = self.batch * (self.batch_size or 0)
         batches = map(self._begin_step, self._fetched())
@@ -158,7 +192,10 @@ class LazyLoader(DataLoader[XY]):
         if self.num_workers or self.pin_memory or self.batch_size is None:
             with _signals_held_back():
                 iterator = super().__iter__()
-            yield from iterator
+            try:
+                yield from iterator
+            except UserError as error:  # of a worker, whose traceback is part of the message
+                raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
         else:  # what DataLoader does around its fetching costs more than the fetching
             data: Any = self.dataset
             order = self.sampler.order().to(data.rows.device)
@@ -205,11 +242,27 @@ def device_seeders() -> list[Callable[[int], Any]]:
     return seeders
 
 
+def all_seeders() -> list[Callable[[int], Any]]:
+    """What seeds torch on the devices in use, Python and numpy."""
+    return [*device_seeders(), random.seed, np.random.seed]
+
+
 def seed_for(seeders: list[Callable[[int], Any]], place: tuple[Any, ...]) -> None:
     """Seeds with a number that depends on all of `place`, such as (seed, epoch, batch, rank)."""
     seed = crc32(repr(place).encode())
     for seeder in seeders:
         seeder(seed)
+
+
+@contextmanager
+def own_random_numbers(seed: int) -> Iterator[None]:
+    """Within, the global random numbers begin at `seed`; after it they are as before."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        seed_for([torch.default_generator.manual_seed, random.seed, np.random.seed], (seed,))
+        yield
+    random.setstate(python)
+    np.random.set_state(numpy)
 
 
 def whole_batch(batch: Any) -> Any:

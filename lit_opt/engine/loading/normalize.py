@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from lit_opt.engine.errors import UserError
+
 _CHUNK = 2**25  # bytes read at once
+SAMPLED = 256  # samples that stand for all where these aren't in memory
+GIVEN = {"imagenet": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}}
+
+
+def given_moments(normalize: Any) -> tuple[Tensor, Tensor] | None:
+    """mean and std, float64 (C,), that the option `--normalize` states; None if it states none."""
+    stated = GIVEN.get(normalize, normalize) if isinstance(normalize, str) else normalize
+    if isinstance(stated, bool):
+        return None
+    if not isinstance(stated, Mapping) or stated.keys() != {"mean", "std"}:
+        raise UserError(
+            f"--normalize is {normalize!r}; expected true, false, imagenet,\n"
+            "or in YAML {mean: [...], std: [...]}, a number for each channel"
+        )
+    mean, std = (torch.tensor(stated[key], dtype=torch.float64) for key in ("mean", "std"))
+    if mean.ndim != 1 or mean.shape != std.shape or not (std > 0).all():
+        raise UserError("--normalize: mean and std have one number a channel each, std above 0")
+    return mean, std
 
 
 def mean_std(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,11 +112,17 @@ class Normalize:
         nan_is_missing: bool = False,
     ) -> None:
         image = x.dtype == torch.uint8 and x.ndim > 2
+        self.image, self.floats = image, x.is_floating_point()
         self.dtype = dtype_in_batch(x)
         unit, channels = 255 if image else 1, x.shape[1]
         mean, std = torch.zeros(channels), torch.ones(channels)
         if on and (image or x.is_floating_point()):
             mean, std = moments or _without(raw, *mean_std(x, rows))
+        if len(mean) != channels:
+            raise UserError(
+                f"--normalize is for {len(mean)} channels, and the data has {channels};\n"
+                f"set it to true, or to the mean and std of {channels}"
+            )
         self.moments, self.nan_is_missing = (mean, std), nan_is_missing
         shape = [1, channels] + [1] * (x.ndim - 2)
         self.scale = (1 / (unit * std)).float().view(shape)
@@ -104,6 +131,10 @@ class Normalize:
     def __call__(self, x: Tensor) -> Tensor:
         if self.dtype == torch.int64:
             return x.long()
+        if self.image and x.is_floating_point():  # a transform has scaled it to [0, 1]
+            x = x * 255
+        elif self.floats and x.dtype == torch.uint8:  # transforms of x have done so
+            x = x / 255
         if self.scale.device != x.device:
             self.scale, self.shift = self.scale.to(x.device), self.shift.to(x.device)
         # On a CPU twice as fast as addcmul.

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import random
+import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from itertools import count, islice
 from typing import Any
 from zlib import crc32
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
 
 from lit_opt.engine.errors import UserError
-from lit_opt.engine.loading.loader import device_seeders, seed_for
+from lit_opt.engine.loading.loader import all_seeders, own_random_numbers, seed_for
 
 
 class ReplayedLoader:
@@ -151,11 +149,6 @@ def _has_length(loader: Any) -> bool:
         return False
 
 
-def all_seeders() -> list[Callable[[int], Any]]:
-    """What seeds torch on the devices in use, Python and numpy."""
-    return [*device_seeders(), random.seed, np.random.seed]
-
-
 def _replay_order(loader: DataLoader[Any], seed: int) -> Order:
     """Puts a replayed order and a seeded data set into a loader that has no workers yet.
 
@@ -197,7 +190,7 @@ class Order:
         plain = type(self.inner) is BatchSampler
         if plain and isinstance(self.inner.sampler, SequentialSampler):
             return islice(self.inner, self.skipped, None)  # a range, which needs no memory
-        with _own_random_numbers(seed):
+        with own_random_numbers(seed):
             batches = list(islice(self.inner, len(self.inner)))  # some samplers never end
         return iter(batches[self.skipped :])
 
@@ -210,17 +203,6 @@ def _generators(sampler: Any, loader: DataLoader[Any]) -> Iterator[torch.Generat
             yield generator
 
 
-@contextmanager
-def _own_random_numbers(seed: int) -> Iterator[None]:
-    """Within, the global random numbers begin at `seed`; after it they are as before."""
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        seed_for([torch.default_generator.manual_seed, random.seed, np.random.seed], (seed,))
-        yield
-    random.setstate(python)
-    np.random.set_state(numpy)
-
-
 class SeededDataset(Dataset[Any]):
     """A map-style data set whose random numbers for a batch are those of epoch and indices.
 
@@ -229,6 +211,8 @@ class SeededDataset(Dataset[Any]):
 
     def __init__(self, dataset: Any, now: Tensor, seed: int) -> None:
         self.dataset, self.now, self.seed = dataset, now, seed
+        self.seeders: list[Callable[[int], Any]] | None = None
+        self.process = 0
 
     def __getattr__(self, name: str) -> Any:
         if name == "dataset":
@@ -248,4 +232,6 @@ class SeededDataset(Dataset[Any]):
         return many(indices) if many else [self.dataset[index] for index in indices]
 
     def _seed(self, indices: Any) -> None:
-        seed_for(all_seeders(), (self.seed, *self.now.tolist(), indices))
+        if self.seeders is None or self.process != os.getpid():  # a worker has its own devices
+            self.seeders, self.process = all_seeders(), os.getpid()
+        seed_for(self.seeders, (self.seed, *self.now.tolist(), indices))

@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from lit_opt.engine.targets import Classes
 
@@ -20,8 +21,6 @@ class Source:
     needs: classes, labels or numbers. classes: their names, "0", "1", ... by default. State them
     where you can, then a net can be built before anything is read; what is None when it is asked
     for is taken from the training set.
-    Samples that are read one by one, in workers, go through a LightningDataModule of your own,
-    which has the same order, seeds and resumption.
     sample_names: of what `load` gave last, such as file names, by which samples are known again in
     a changed data set; without them by their contents. files: of what `load` gave last, a column of
     predictions.csv. labelled: false where "test" is read to be predicted: its y doesn't count, and
@@ -49,12 +48,16 @@ class Source:
     targets: Classes | None = None
     regression: bool = False  # the same as `targets = Regression()`, of older sources
 
-    def load(self, data_dir: Path, split: str) -> tuple[Tensor, Tensor] | None:
+    def load(self, data_dir: Path, split: str) -> tuple[Tensor, Tensor] | Dataset[Any] | None:
         """Returns x, y of `split`: "train", "val" or "test"; None for "val" cuts it from "train".
 
         x: images uint8 (N, C, H, W) in 0..255; float (N, …) such as features (N, F), signals
            (N, C, L) or images, its channels are axis 1; integers (N, …) such as tokens (N, T)
         y: as `targets` says, such as labels int64 (N,) in [0, num_classes)
+        Or a `torch.utils.data.Dataset`, whose samples (x, y) are read when a batch asks for them,
+        in --num_workers processes; x a picture of PIL, an array or a tensor. Augment by
+        --transforms, as the validation is cut from the same data set. As torchvision's it may have
+        `classes`, and `targets` (N,): all labels, by which the cut takes as much of each class.
         """
         raise NotImplementedError(f"{type(self).__name__} must override load()")
 

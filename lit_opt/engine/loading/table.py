@@ -33,7 +33,8 @@ class CSV(Source):
     Args:
         path: File of the training samples, its first line names the columns. Parquet needs pyarrow.
         target: Name of the column to predict. Rows that lack it are left out.
-        test_path: File of the test samples. Default: every fifth row of each class of `path`.
+        test_path: File of the test samples; to predict it needs no target, and all its rows count.
+            Default: every fifth row of each class of `path`.
         val_path: File of the validation samples. Default: --val_fraction of the training samples.
         regression: Whether the target is a number. Default: if its values are numbers and not
             whole, or more than 50 different ones.

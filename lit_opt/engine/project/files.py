@@ -19,7 +19,14 @@ KEPT_CONFIG = "configs/digits.yaml"
 
 # What an update replaces: the engine, its tests, and what these stand on.
 REPLACED: tuple[str, ...] = (f"{TEMPLATE}/engine/", "tests/engine/")
-TOOLS = ("conftest", "digits_as_files", "digits_program", "memory", "recorder", "sabotage")
+TOOLS: tuple[str, ...] = (
+    "conftest",
+    "digits_as_files",
+    "digits_program",
+    "memory",
+    "recorder",
+    "sabotage",
+)
 TOOLS += ("terminal",)
 PROMISES = ("architecture", "faults", "pretended_gpu", "processes", "trainer_flags", "twin")
 REPLACED += tuple(f"tests/{name}.py" for name in TOOLS)

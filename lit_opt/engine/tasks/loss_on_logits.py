@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_opt.engine.errors import UserError
-from lit_opt.engine.targets import Classes, NextToken
+from lit_opt.engine.targets import Classes, NextToken, Regression
 
 
 class OnLogits(nn.Module):
@@ -40,6 +40,7 @@ class OnLogits(nn.Module):
         loss: Any = self.loss
         known = any(cls in LOSSES for cls in type(loss).__mro__)
         self.tokens = known and isinstance(targets, NextToken)
+        self.unseen = self.takes.probabilities and isinstance(targets, Regression)
         self.weight_of = len
         if isinstance(loss, nn.CrossEntropyLoss) and not self.is_sum:
             ignored = targets.ignore_index
@@ -66,8 +67,20 @@ class OnLogits(nn.Module):
     def forward(self, outputs: Tensor, y: Tensor) -> Tensor:
         if self.tokens:
             outputs, y = outputs.flatten(0, -2), y.flatten()  # (B·T, C) and (B·T,)
+        if self.unseen:
+            self._check_range(y)
         y = self.takes.labels(self.loss, outputs, y)
         return self.loss(self.takes.inputs(outputs), y)
+
+    def _check_range(self, y: Tensor) -> None:
+        """Of the first batch: beyond [0, 1] these losses have no minimum and become negative."""
+        self.unseen = False
+        low, high = (float(bound) for bound in y.aminmax())
+        if low < 0 or high > 1:
+            raise UserError(
+                f"{type(self.loss).__name__} takes y from 0 to 1; there are {low:g} to {high:g};\n"
+                "for other numbers set --loss MSELoss, or scale y to [0, 1]"
+            )
 
 
 def _as_it_is(loss: Any, outputs: Tensor, y: Tensor) -> Tensor:
@@ -107,15 +120,16 @@ class Takes(NamedTuple):
 
     labels: Callable[[Any, Tensor, Tensor], Tensor] = _as_it_is
     inputs: Callable[[Tensor], Tensor] = nn.Identity()
+    probabilities: bool = False  # y must lie in [0, 1]
 
 
 LOSSES: dict[type, Takes] = {
     nn.CrossEntropyLoss: Takes(),
     nn.NLLLoss: Takes(_indices, nn.LogSoftmax(1)),  # a subclass: the class itself is made stable
     nn.KLDivLoss: Takes(_distribution, nn.LogSoftmax(1)),
-    nn.BCELoss: Takes(_probabilities, torch.sigmoid),  # likewise
-    nn.BCEWithLogitsLoss: Takes(_probabilities),
-    nn.MultiLabelSoftMarginLoss: Takes(_probabilities),
+    nn.BCELoss: Takes(_probabilities, torch.sigmoid, True),  # likewise
+    nn.BCEWithLogitsLoss: Takes(_probabilities, probabilities=True),
+    nn.MultiLabelSoftMarginLoss: Takes(_probabilities, probabilities=True),
     nn.MultiMarginLoss: Takes(_indices),
     nn.MSELoss: Takes(_probabilities),
     nn.L1Loss: Takes(_probabilities),

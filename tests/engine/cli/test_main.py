@@ -42,7 +42,7 @@ def test_every_option_of_the_overview_exists_and_its_default_is_shown(parse):
     )
     assert config["model"]["scheduler"] == {"name": "StepLR", "step_size": 1}
     lines = [line for line in OVERVIEW.splitlines() if line.startswith("  --")]
-    assert len({line.split()[0].partition("=")[0].rstrip("+") for line in lines}) == 29
+    assert len({line.split()[0].partition("=")[0].rstrip("+") for line in lines}) == 30
     defaults = parse()
     model, data = defaults["model"], defaults["data"]
     shown = {

@@ -261,3 +261,44 @@ def test_a_size_that_nobody_tells_is_asked_for(capsys):
     assert "the net needs in_channels, which the data doesn't tell; set --net.in_channels" in (
         capsys.readouterr().err
     )
+
+
+class NeedsSizes(nn.Module):
+    """Its sizes have no defaults.
+
+    Args:
+        in_channels: Of the pictures.
+        num_classes: Of the outputs.
+        width: Of the layer between.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, width: int = 4):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(in_channels, width, 3), nn.Linear(width, num_classes)
+
+    def forward(self, x):
+        return self.last(self.first(x).amax((2, 3)))
+
+
+def test_sizes_without_defaults_are_the_datas(run, fails):
+    given = f"--net={__name__}.NeedsSizes"
+    net = run(given, "--epochs=1", "--no_test", "--name=a").model.net
+    assert (net.first.in_channels, net.last.out_features) == (1, 10)
+    again = run("--config=runs/a/config.yaml", "--net.width=2", "--epochs=1", "--no_test")
+    assert again.model.net.first.weight.shape == (2, 1, 3, 3)
+    assert "--net.in_channels" in fails(given, "--net.in_channels=3")
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "steps"), [(Plain, Table, 1), (TwoOptimizers, None, 2)], ids=["one", "two"]
+)
+def test_a_step_of_several_optimizers_is_one_to_save_every(monkeypatch, model, data, steps):
+    saved = []
+    save = pl.Trainer.save_checkpoint
+    monkeypatch.setattr(
+        pl.Trainer,
+        "save_checkpoint",
+        lambda trainer, *a, **k: (saved.append(trainer.global_step), save(trainer, *a, **k)),
+    )
+    main(model, data, ["--save_every=2", "--epochs=1", "--no_test"])
+    assert saved[0] == 2 * steps

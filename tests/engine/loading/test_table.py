@@ -188,3 +188,49 @@ def test_balanced_draws_each_class_alike_and_is_replayed():
     sampler.skipped = 0
     sampler.set_epoch(3)
     assert not torch.equal(sampler.order(), drawn)
+
+
+def test_parquet_holds_what_csv_does():
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = [[v.replace("NA", "") for v in row] for row in rows()]
+    write("t.csv", table)
+    age, job, income, label = zip(*table, strict=True)
+    columns = {"age": [int(v) if v else None for v in age], "job": [v or None for v in job]}
+    columns |= {"income": [float(v) for v in income], "label": list(label)}
+    parquet.write_table(pa.table(columns), "t.parquet")
+    csv, made = data(), data(path="t.parquet")
+    for split in ("train", "val"):
+        assert torch.equal(made.splits[split].rows, csv.splits[split].rows)
+        x, expected = made.splits[split].x, csv.splits[split].x
+        assert torch.equal(x.nan_to_num(-1), expected.nan_to_num(-1))
+        assert torch.equal(made.splits[split].y, csv.splits[split].y)
+
+
+@pytest.mark.parametrize("regression", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_rows_without_labels_are_predicted(run, fails, regression):
+    target = "income" if regression else "label"
+    names, place = ["age", "job", "income", "label"], {"income": 2, "label": 3}[target]
+    write("t.csv", rows())
+    new = rows(20, seed=1)
+    write("new.csv", new)
+    write("gaps.csv", [[*r[:place], "" if k % 2 else r[place], *r[place + 1 :]] for k, r in
+                       enumerate(new)])  # fmt: skip
+    write(
+        "bare.csv",
+        [[v for k, v in enumerate(row) if k != place] for row in new],
+        ",".join(name for name in names if name != target),
+    )
+    words = ["--dataset=CSV", "--dataset.path=t.csv", f"--dataset.target={target}"]
+    run(*words, "--epochs=1", "--name=a", "--no_test")
+    point = "--ckpt_path=runs/a/checkpoints/last.ckpt"
+    told = []
+    for file in ("new", "gaps", "bare"):
+        run("predict", point, f"--dataset.test_path={file}.csv")
+        told.append(Path("runs/a/predictions.csv").read_text())
+    assert told[0].count("\n") == 21
+    assert told[1] == told[2] == told[0]
+    assert f"has no column '{target}'" in fails("test", point, "--dataset.test_path=bare.csv")
+    run("predict", point, "--dataset.path=bare.csv")
+    assert Path("runs/a/predictions.csv").read_text() == told[0]

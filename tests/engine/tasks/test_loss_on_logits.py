@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_opt.engine.errors import UserError
-from lit_opt.engine.targets import DenseClasses, NextToken
+from lit_opt.engine.targets import DenseClasses, NextToken, Regression
 from lit_opt.engine.tasks.loss_on_logits import LOSSES, OnLogits
 from lit_opt.engine.tasks.metrics import MeanLoss
 from lit_opt.losses import my_cross_entropy
@@ -150,3 +150,18 @@ def test_a_subclass_is_fed_like_its_base(base: type[nn.Module]) -> None:
             return 2 * super().forward(outputs, labels)
 
     torch.testing.assert_close(OnLogits(Doubled())(LOGITS, Y), 2 * OnLogits(base())(LOGITS, Y))
+
+
+@pytest.mark.parametrize("name", ["BCELoss", "BCEWithLogitsLoss", "MultiLabelSoftMarginLoss"])
+def test_numbers_beyond_0_and_1_are_told_by_losses_that_would_become_negative(name: str) -> None:
+    outputs = torch.randn(4, 3)
+    for low, high in ((-0.1, 1.0), (0.0, 25.0)):
+        loss = OnLogits(getattr(nn, name)())
+        loss.follow(Regression())
+        with pytest.raises(UserError, match="from 0 to 1"):
+            loss(outputs, torch.linspace(low, high, 12).view(4, 3))
+    loss = OnLogits(getattr(nn, name)())
+    loss.follow(Regression())
+    y = torch.linspace(0, 1, 12).view(4, 3)  # such as an autoencoder's
+    expected = getattr(nn, name)()(outputs.sigmoid() if name == "BCELoss" else outputs, y)
+    torch.testing.assert_close(loss(outputs, y), expected)
