@@ -109,6 +109,7 @@ def test_adam_opens_no_library_for_a_gpu_that_is_not_there(monkeypatch):
     weight = torch.zeros(2, requires_grad=True)
     weight.grad, optimizer = torch.ones(2), torch.optim.Adam([weight])
     shorten_step(LitModule(MLP()))
+    shorten_step(LitModule(MLP()))
     monkeypatch.setattr("ctypes.CDLL", missing)
     optimizer.step()
     assert opened == []
