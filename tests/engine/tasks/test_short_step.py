@@ -99,7 +99,7 @@ def test_a_fitted_schedule_stays_at_its_end_in_a_longer_run(quiet_trainer, sched
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="is about machines without a GPU")
 def test_adam_opens_no_library_for_a_gpu_that_is_not_there(monkeypatch):
-    def missing(name, *args):
+    def missing(library, name, *args, **options):
         opened.append(name)
         raise OSError
 
@@ -110,6 +110,6 @@ def test_adam_opens_no_library_for_a_gpu_that_is_not_there(monkeypatch):
     weight.grad, optimizer = torch.ones(2), torch.optim.Adam([weight])
     shorten_step(LitModule(MLP()))
     shorten_step(LitModule(MLP()))
-    monkeypatch.setattr("ctypes.CDLL", missing)
+    monkeypatch.setattr("ctypes.CDLL.__init__", missing)
     optimizer.step()
     assert opened == []
