@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lit_opt.datamodule import ImageData
-from lit_opt.engine.tasks.short_step import NoProfiler
+from lit_opt.engine.tasks.short_step import NoProfiler, shorten_step
 from lit_opt.models import MLP
 from lit_opt.module import LitModule
 from lit_opt.sources import Digits
@@ -93,3 +93,21 @@ def test_a_fitted_schedule_stays_at_its_end_in_a_longer_run(quiet_trainer, sched
     for _ in range(5):
         model.lr_scheduler_step(config.scheduler, None)
     assert group["lr"] == lr < 1e-6
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is about machines without a GPU")
+def test_adam_opens_no_library_for_a_gpu_that_is_not_there(monkeypatch):
+    def missing(library, name, *args, **options):
+        opened.append(name)
+        raise OSError
+
+    opened: list[str] = []
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # as Lightning does
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    weight = torch.zeros(2, requires_grad=True)
+    weight.grad, optimizer = torch.ones(2), torch.optim.Adam([weight])
+    shorten_step(LitModule(MLP()))
+    shorten_step(LitModule(MLP()))
+    monkeypatch.setattr("ctypes.CDLL.__init__", missing)
+    optimizer.step()
+    assert opened == []
