@@ -25,7 +25,7 @@ CHECKPOINTS += [f"lit-opt {done}" for done in ("saved", "loaded", "verified")]
         ("image_folder.py --images=40 --rounds=1", ["lit-opt, second epoch on"]),
         ("checkpoints.py --megabytes=2 --rounds=1", CHECKPOINTS),
         ("bare_loops.py --steps=2 --rounds=1 --cpu", ["char_lm", "stream", "table", "gan"]),
-        ("terminal.py picture.svg", ["picture.svg"]),
+        ("terminal_picture.py picture.svg", ["picture.svg"]),
         ("plain.py --steps=5 --rounds=1", ["Lightning alone"]),
         pytest.param(
             *(f"tutorial_loop.py --seeds=1 --data_dir={SHARED}", ["test/acc 0.8"]),

@@ -1,6 +1,6 @@
 """Draws what `python train.py` prints as docs/terminal.svg, the picture in the README.
 
-Another file may be given: python benchmarks/terminal.py FILE
+Another file may be given: python benchmarks/terminal_picture.py FILE
 """
 
 import io
