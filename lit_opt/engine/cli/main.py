@@ -13,7 +13,7 @@ from lit_opt.engine.cli.overview import OVERVIEW
 from lit_opt.engine.cli.program import Program
 from lit_opt.engine.cli.seeds import run_seeds, split_seeds
 from lit_opt.engine.cli.streams import unfailing_streams
-from lit_opt.engine.cli.verbs import verb_named
+from lit_opt.engine.cli.verbs import VERBS_OF_PROGRAM, verb_named
 from lit_opt.engine.terminal import long_step
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _main(program: Program, words: list[str]) -> "Run | None":
     words = [word for word in words if word != "--debug"]
     try:
         if words and (verb := verb_named(words[0])):
-            verb(words[1:])
+            verb(words[1:], *([program] if words[0] in VERBS_OF_PROGRAM else []))
             return None
         words, topic = split_help(words)
         if topic == "":

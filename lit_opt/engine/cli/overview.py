@@ -12,6 +12,8 @@ commands:
   predict    write what a checkpoint predicts for the test set to predictions.csv
   compare    a table of runs, mean and spread over seeds: compare --last 10, or compare A B
   report     make the page of a run folder again, its figures too: report runs/NAME --format png
+  completion what a shell needs to complete all this: completion bash > FILE
+  schema     what an editor needs to check configs: schema > FILE
   new        a project of your own from this checkout: new ../my_project --package my_pkg
   update     a later engine for such a project: update --from PATH_OR_GIT_URL
 

@@ -13,12 +13,20 @@ VERBS = {
 }
 
 
-def verb_named(word: str) -> Callable[[list[str]], None] | None:
+# And these of the words and the program, whose options they tell.
+VERBS_OF_PROGRAM = {
+    "completion": "lit_opt.engine.cli.completion:completion",
+    "schema": "lit_opt.engine.cli.schema:schema",
+}
+
+
+def verb_named(word: str) -> Callable[..., None] | None:
     """The function of a command such as `compare`, or None if it is not one of these."""
-    if word not in VERBS:
+    named = {**VERBS, **VERBS_OF_PROGRAM}.get(word)
+    if named is None:
         return None
-    module, _, name = VERBS[word].partition(":")
+    module, _, name = named.partition(":")
     if find_spec(module) is None:  # `new` is not in the engine of a project
         return None
-    function: Callable[[list[str]], None] = getattr(import_module(module), name)
+    function: Callable[..., None] = getattr(import_module(module), name)
     return function
