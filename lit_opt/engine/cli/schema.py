@@ -23,6 +23,8 @@ PLAIN_TYPES: dict[Any, str] = {
 }
 # Options of a command, which no config sets.
 NOT_IN_CONFIGS = {"config", "help", "print_config"}
+# Of options that no class has.
+OF_COMMANDS = {"seed_everything": {"type": ["integer", "boolean"]}, "name": {"type": "string"}}
 # An object is given by its name, its class path, or a mapping of name or path and arguments.
 OBJECT: JsonSchema = {"type": ["string", "object", "array", "null"]}
 
@@ -84,7 +86,7 @@ def _object_of(keys: Mapping[str, JsonSchema], cls: type | None) -> JsonSchema:
 def _of_parameter(cls: type | None, key: str) -> JsonSchema:
     """The type, default and description of an argument of a class; {} for other options."""
     if cls is None or key not in (found := _parameters(cls)):
-        return {}
+        return OF_COMMANDS.get(key, {})
     parameter, hint = found[key]
     value = _of_type(hint)
     if key == "precision":  # `auto` is ours
