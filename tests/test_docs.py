@@ -188,7 +188,7 @@ def options_of_verbs() -> set[str]:
 
 @pytest.mark.parametrize("where", TOLD)
 def test_every_option_that_is_named_is_one(where, options, options_of_verbs):
-    beside = {"--help", "--version", "--debug", "--allow", "--no_test"}
+    beside = {"--help", "--version", "--debug", "--allow", "--no_test", "--seeds"}
     beside |= {"coming_from.md": OTHERS - OURS_TOO, "--help": {"--option"}}.get(where, set())
     beside |= options_of_verbs
     text = re.sub(r"^pip .*", "", TOLD[where], flags=re.MULTILINE)

@@ -48,11 +48,11 @@ def script(shell: str, program: Program) -> str:
         for name, values in sorted(choices_of(options).items())
     )
     start = "autoload -U bashcompinit && bashcompinit\n" if shell == "zsh" else ""
-    listed = shlex.quote(" ".join([*verbs, *sorted({f"--{n}" for n in names_of(options)})]))
+    listed = shlex.quote(" ".join([*verbs, *sorted({f"--{n}" for n in flags_of(options)})]))
     return SCRIPT.format(shell=shell, start=start, cases=cases, words=listed)
 
 
-def names_of(options: Options) -> Iterable[str]:
+def flags_of(options: Options) -> Iterable[str]:
     """All names of options: full, short where they are unambiguous, and synonyms."""
     for name in options.names:
         yield from (name, options.short(name))

@@ -98,9 +98,10 @@ def with_runs_of_loggers(config: Namespace, folder: Path | None) -> Namespace:
     config = config.clone()
     loggers = config.trainer.logger
     for logger in loggers if isinstance(loggers, list) else [loggers]:
-        name = logger.class_path.rpartition(".")[2]
-        for key, value in of_the_run(name, logger.init_args, folder).items():
-            logger.init_args[key] = value
+        name, arguments = logger.class_path.rpartition(".")[2], logger.get("init_args")
+        if arguments is not None:  # a class of one's own may take none
+            for key, value in of_the_run(name, arguments, folder).items():
+                arguments[key] = value
     return config
 
 

@@ -173,7 +173,8 @@ def test_every_stage_shows_itself_by_a_name(run, monkeypatch):
         shown.append(re.sub(r"batch \d+ of \d+", "batch N of N", text))
         yield
 
-    for room in ("callbacks.live_progress", "callbacks.test_every_epoch", "loading.source_data"):
+    rooms = ["callbacks.live_progress", "callbacks.test_every_epoch"]
+    for room in [*rooms, "loading.source_reader", "loading.data_facts"]:
         monkeypatch.setattr(f"lit_opt.engine.{room}.long_step", long_step)
     Terminal(monkeypatch)
     done = run("--epochs=1", "--limit_train_batches=2", "--callbacks+=TestEveryEpoch")
