@@ -72,8 +72,10 @@ class CommandLine:
     def _set_defaults(self, defaults: dict[str, Any], strict: bool) -> None:
         if not strict:  # they are those of other classes
             defaults = {key: v for key, v in defaults.items() if self.options.is_known(key)}
-        for group, values in expand_mapping(defaults, self.options).items():
-            self.parser.set_defaults({f"{group}.{key}": value for key, value in values.items()})
+        for name, value in expand_mapping(defaults, self.options).items():
+            of_group = name in self.options.groups
+            named = {f"{name}.{key}": v for key, v in value.items()} if of_group else {name: value}
+            self.parser.set_defaults(named)
 
     def imply(self, options: dict[str, Any]) -> None:
         """Options of the model that the data implies, under all that is given.

@@ -41,7 +41,7 @@ FUNCTIONS: tuple[str, ...] = (
     "torchvision.models",
     "torchvision.ops",
 )
-FUNCTIONS += ("torchmetrics.functional", f"{OWN}.losses", f"{OWN}.models")
+FUNCTIONS += ("torchmetrics.functional",)
 PATH = re.compile(r"[A-Za-z_]\w*([.:]\w+)+")
 
 
@@ -93,8 +93,10 @@ def _home(named: Any) -> str:
 
 
 def _is_users(named: Any) -> bool:
-    """Whether it is defined in a package that `--allow` or `train.py` names."""
-    package = _home(named).partition(".")[0]
+    """Whether it is defined in a package that `--allow` or `train.py` names, or beside the engine."""
+    package, _, inside = _home(named).partition(".")
+    if package == OWN:
+        return inside.partition(".")[0] not in ("", "engine")
     return package not in PACKAGES and is_allowed(_home(named))
 
 

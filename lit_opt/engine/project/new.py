@@ -13,6 +13,7 @@ from lit_opt.engine.allowed_imports import TEMPLATE
 from lit_opt.engine.errors import UserError, warn
 from lit_opt.engine.project.example import example_files, train_of
 from lit_opt.engine.project.files import (
+    KEPT_CONFIG,
     goes_along,
     is_of_the_engine,
     renamed_files,
@@ -110,6 +111,7 @@ def project_files(
     """
     own = {path: content for path, content in files.items() if goes_along(path)}
     if example:
+        own.pop(KEPT_CONFIG)  # of the shipped task
         own |= example_files(files, example)
     own["train.py"] = train_of(own, example)
     own = renamed_files(own, package)
