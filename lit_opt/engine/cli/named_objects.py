@@ -93,7 +93,7 @@ def _home(named: Any) -> str:
 
 
 def _is_users(named: Any) -> bool:
-    """Whether it is defined in a package that `--allow` or `train.py` names, or beside the engine."""
+    """Whether it is defined beside the engine, or in what `--allow` or `train.py` names."""
     package, _, inside = _home(named).partition(".")
     if package == OWN:
         return inside.partition(".")[0] not in ("", "engine")

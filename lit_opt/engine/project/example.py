@@ -81,12 +81,13 @@ def train_of(files: Mapping[str, bytes], name: str | None) -> bytes:
 
     Args:
         files: Those of the project, still with the template's package.
-        name: The example, whose config becomes the defaults.
+        name: The example, whose config becomes the defaults; its pretraining, where it has one.
     """
     model, data = f"{TEMPLATE}.module.LitModule", f"{TEMPLATE}.datamodule.ImageData"
     defaults: dict[str, Any] = {}
     if name:
-        given = yaml.safe_load(files[f"configs/{name}.yaml"])
+        first = "configs/pretrain.yaml"  # what the others start from, if there is one
+        given = yaml.safe_load(files[first if first in files else f"configs/{name}.yaml"])
         own_model, options = _class_and_options(given.pop("model", {}))
         own_data, of_data = _class_and_options(given.pop("data", {}))
         defaults = {**options, **of_data, **given.pop("trainer", {}), **given}

@@ -302,3 +302,11 @@ def test_a_step_of_several_optimizers_is_one_to_save_every(monkeypatch, model, d
     )
     main(model, data, ["--save_every=2", "--epochs=1", "--no_test"])
     assert saved[0] == 2 * steps
+
+
+def test_options_without_a_group_may_be_a_program_s_defaults(capsys):
+    defaults = {"save_every": 2, "monitor": "val_loss", "monitor_mode": "min", "max_epochs": 1}
+    main(Program(Plain, Table, defaults), args=["--no_test", "--print_config"])
+    printed = capsys.readouterr().out
+    assert "save_every: 2" in printed
+    assert "monitor: val_loss" in printed

@@ -72,7 +72,8 @@ def test_an_example_is_what_train_py_runs(parse, name):
     text = example.train_of(own, name).decode()
     scope: dict[str, object] = {"__name__": "train"}
     exec(compile(text, "train.py", "exec"), scope)
-    given = yaml.safe_load(own[f"configs/{name}.yaml"])
+    first = "configs/pretrain.yaml" if name == "finetune" else f"configs/{name}.yaml"
+    given = yaml.safe_load(own[first])
     shown = str(scope["program"].defaults)
     for key in ("max_epochs", "max_steps", "lr", "scheduler", "monitor"):
         for values in (given, given.get("trainer", {}), given.get("model", {})):
