@@ -4,9 +4,9 @@ import shutil
 import subprocess
 
 import pytest
+from digits_program import program
 
 from lit_opt.engine.cli.completion import script
-from train import program
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 ASKED = {

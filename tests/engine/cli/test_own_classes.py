@@ -7,12 +7,13 @@ from pathlib import Path
 import lightning.pytorch as pl
 import pytest
 import torch
+from digits_program import program
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from lit_opt.engine import allowed_imports as imports
 from lit_opt.engine.cli.main import main
-from train import program
+from lit_opt.engine.cli.program import Program
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers", "ignore:.*treespec", "ignore:.*no `val_dataloader`"

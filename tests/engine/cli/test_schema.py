@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ROOT
+from digits_program import program
 from jsonschema import Draft7Validator
 
 from lit_opt.engine.cli.schema import schema_of
 from lit_opt.engine.cli.verbs import verb_named
-from train import program
 
 CONFIGS = [*sorted((ROOT / "configs").glob("*.yaml")), *sorted(ROOT.glob("examples/*/*.yaml"))]
 Mistake = Callable[[dict[str, Any]], None]
