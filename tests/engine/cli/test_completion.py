@@ -10,17 +10,17 @@ from lit_opt.engine.cli.completion import script
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 ASKED = {
-    "python train.py --net Co": {"ConvNet"},
-    "python train.py --model.net Co": {"ConvNet"},
-    "python3 ../train.py --max_ep": {"--max_epochs"},
-    "./train.py --trainer.accel": {"--trainer.accelerator"},
-    "python train.py fit --optimizer = SG": {"SGD"},
-    "python train.py --scheduler OneC": {"OneCycleLR"},
-    "python train.py --accelerator g": {"gpu"},
-    "python train.py comp": {"compare", "completion"},
-    "python train.py --see": {"--seed", "--seed_everything"},
-    "python other.py --net Co": set(),
-    "python train.py --net nothing": set(),
+    "python train.py --net Co": ["ConvNet"],
+    "python train.py --model.net Co": ["ConvNet"],
+    "python3 ../train.py --max_ep": ["--max_epochs"],
+    "./train.py --trainer.accel": ["--trainer.accelerator"],
+    "python train.py fit --optimizer = SG": ["SGD"],
+    "python train.py --scheduler OneC": ["OneCycleLR"],
+    "python train.py --accelerator g": ["gpu"],
+    "python train.py comp": ["compare", "completion"],
+    "python train.py --see": ["--seed", "--seed_everything"],
+    "python other.py --net Co": [],
+    "python train.py --net nothing": [],
 }
 
 
@@ -29,7 +29,7 @@ def completes(tmp_path_factory):
     path = tmp_path_factory.mktemp("completion") / "completion.bash"
     path.write_text(script("bash", program))
 
-    def completes(line: str) -> set[str]:
+    def completes(line: str) -> list[str]:
         words = line.split(" ")
         asks = (
             f"source {path}; COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; "
@@ -37,7 +37,7 @@ def completes(tmp_path_factory):
         )
         done = subprocess.run(["bash", "-c", asks], capture_output=True, text=True)
         assert done.stderr == ""
-        return {*done.stdout.split()}
+        return sorted({*done.stdout.split()})
 
     return completes
 

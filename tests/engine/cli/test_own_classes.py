@@ -307,7 +307,8 @@ def test_a_step_of_several_optimizers_is_one_to_save_every(monkeypatch, model, d
 
 def test_options_without_a_group_may_be_a_program_s_defaults(capsys):
     defaults = {"save_every": 2, "monitor": "val_loss", "monitor_mode": "min", "max_epochs": 1}
-    main(Program(Plain, Table, defaults), args=["--no_test", "--print_config"])
+    with pytest.raises(SystemExit):
+        main(Program(Plain, Table, defaults), args=["--no_test", "--print_config"])
     printed = capsys.readouterr().out
     assert "save_every: 2" in printed
     assert "monitor: val_loss" in printed
