@@ -12,7 +12,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 
-from lit_opt.engine.allowed_imports import allow, allowed_before, limit_imports
+from lit_opt.engine.allowed_imports import allow, limit_imports
 from lit_opt.engine.callbacks.stage import StageAtException
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.config_layers import (
@@ -34,6 +34,7 @@ from lit_opt.engine.lightning_private import is_of_sigterm
 from lit_opt.engine.loading.facts import facts_in
 from lit_opt.engine.reports.at_end import leave_report, report_if_broken
 from lit_opt.engine.reports.pictures import pictures_of
+from lit_opt.engine.runs.allowance import allowed_before
 from lit_opt.engine.runs.atomic_file import write_text
 from lit_opt.engine.runs.checkpoint_file import LAST, best_checkpoint, newest_valid
 from lit_opt.engine.runs.environment import record_start
@@ -143,9 +144,10 @@ def _start_point(
     """The checkpoint to start from, whose options come under the command's own; what it holds."""
     point = Path(config.ckpt_path) if config.ckpt_path else None
     resumes = line.command == "fit" and config.resume and folder is not None
-    if resumes and folder:
-        allow(allowed_before(folder))
+    if source := run_of(point) if point and not resumes else folder:
+        allow(allowed_before(source))
         limit_imports()
+    if resumes and folder:
         point = newest_valid(folder / "checkpoints") or point
     elif line.command == "fit" and point and point.name == LAST:
         point = newest_valid(point.parent) or point
