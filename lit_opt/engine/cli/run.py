@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 from jsonargparse import Namespace
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
@@ -129,6 +130,8 @@ def _folder(line: CommandLine, config: Namespace, held: ExitStack) -> Path | Non
             raise UserError(f"{line.command} needs trained weights; set --ckpt_path {example}")
         return run_of(Path(config.ckpt_path))
     name = line.run_name(config)
+    if config.trainer.num_nodes > 1:  # its launcher tells the ranks later
+        rank_zero_only.rank = rank_zero_only.rank or LightningEnvironment().node_rank()  # type: ignore[attr-defined]
     if config.trainer.fast_dev_run:
         return None
     root = Path(config.trainer.default_root_dir or ".")
@@ -286,11 +289,8 @@ def _predict(this: Run, point: Path | None) -> None:
 
 
 def _finish(this: Run, config: Namespace) -> None:
-    if this.folder:
-        if this.trainer.is_global_zero:
-            mark_finished(this.folder, config.trainer)
-            if path := leave_report(
-                this.folder, this.trainer, early_end(this.trainer) or "finished"
-            ):
-                this.trainer.print(f"report: {path}")
+    if this.folder and this.trainer.is_global_zero:
+        mark_finished(this.folder, config.trainer)
+        if path := leave_report(this.folder, this.trainer, early_end(this.trainer) or "finished"):
+            this.trainer.print(f"report: {path}")
         this.trainer.print(f"run folder: {this.folder}")
