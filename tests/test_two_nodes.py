@@ -17,7 +17,7 @@ from conftest import ROOT
 from sabotage import GO, HELD, VARIABLES
 from test_processes import command
 
-SECONDS = 60
+SECONDS = 100
 PROGRAM = str(ROOT / "tests/digits_program.py")
 WORDS = ["--accelerator=cpu", "--epochs=2", "--no_test", "--save_every=4"]
 SETUP = """ip netns add {0}
@@ -84,7 +84,7 @@ def start(
 
 
 def ended(processes: list[subprocess.Popen[bytes]]) -> list[int]:
-    """Their exit statuses; what still runs after a minute fails the test, and is killed."""
+    """Their exit statuses; what still runs then fails the test, and is killed."""
     try:
         return [process.wait(SECONDS) for process in processes]
     finally:
