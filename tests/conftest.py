@@ -49,6 +49,8 @@ def but_the_first_slow(rows: list[list[str]], count: int) -> list[Any]:
 @pytest.fixture(autouse=True)
 def _alone(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    state = request.getfixturevalue("tmp_path_factory").getbasetemp() / "state"
+    monkeypatch.setenv("XDG_STATE_HOME", str(state))
     monkeypatch.setattr(imports, "_allowed", {*imports._allowed, request.module.__name__})
     for variable in ("LIT_OPT_RUN", "PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
         monkeypatch.delenv(variable, raising=False)

@@ -4,7 +4,6 @@ Whatever else they name is refused before it is imported. Only `train.py` and th
 allow more, by `--allow` or by an option that names a class of the package; a config can not.
 """
 
-import json
 import re
 import sys
 from collections.abc import Iterable
@@ -84,16 +83,6 @@ def is_package_here(name: str) -> bool:
 def allowed_here() -> list[str]:
     """What may be named in this process beside the packages that always may."""
     return sorted(_allowed - {*PACKAGES, "__main__"})
-
-
-def allowed_before(run: Path) -> list[str]:
-    """The packages that earlier starts of a run could name; none if the file is damaged."""
-    try:
-        starts = json.loads((run / "environment.json").read_bytes())
-        names = {str(name) for start in starts for name in start.get("allowed", [])}
-        return sorted(filter(is_package_here, names))
-    except (OSError, ValueError, TypeError, AttributeError):
-        return []
 
 
 def limit_imports() -> None:

@@ -6,13 +6,13 @@ known before the rest of a command line is read, as they say what options there 
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lit_opt.engine.allowed_imports import allow, allowed_before, check_import
+from lit_opt.engine.allowed_imports import allow, check_import
 from lit_opt.engine.cli.program import Program
+from lit_opt.engine.runs.allowance import allowed_before
 
 GROUPS = ("model", "data")
 CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.\w+)+")
@@ -22,7 +22,7 @@ def choose_classes(program: Program, words: list[str]) -> tuple[Program, list[st
     """The program with the classes that are named, and the words without the flags that do so.
 
     What a flag names is the user's own code, and may be imported; what a config names must be in a
-    package that is allowed, or was when the run that is resumed was started.
+    package that is allowed, or was when the run was started whose options are taken.
 
     Raises:
         UserError: if a config names a class of another package.
@@ -30,10 +30,11 @@ def choose_classes(program: Program, words: list[str]) -> tuple[Program, list[st
     flagged, rest = _flagged(words)
     chosen: dict[str, str] = {}
     given = _values(words)
-    for path in _configs(given):
+    runs = _run_folders(given)
+    for path in [*(run / "config.yaml" for run in runs), *_configs(given)]:
         chosen |= _named_in(path)
-    if "--resume" in given and "--name" in given:
-        allow(allowed_before(_run_folder(given)))
+    for run in runs:
+        allow(allowed_before(run))
     for group, value in chosen.items():
         if group not in flagged:
             check_import(value, f"--{group}")
@@ -76,18 +77,17 @@ def _values(words: list[str]) -> dict[str, list[str]]:
     return given
 
 
-def _run_folder(given: dict[str, list[str]]) -> Path:
-    root = [".", *given.get("--default_root_dir", [])][-1]
-    return Path(root, "runs", given["--name"][-1])
-
-
-def _configs(given: dict[str, list[str]]) -> Iterator[Path]:
-    """The files that a command takes its options from, the weakest first."""
-    for checkpoint in given.get("--ckpt_path", [])[-1:]:
-        yield Path(checkpoint).parent.parent / "config.yaml"
+def _run_folders(given: dict[str, list[str]]) -> list[Path]:
+    """Those of the runs that a command takes its options from, the weakest first."""
+    folders = [Path(checkpoint).parent.parent for checkpoint in given.get("--ckpt_path", [])[-1:]]
     if "--resume" in given and "--name" in given:
-        yield _run_folder(given) / "config.yaml"
-    yield from map(Path, [*given.get("--config", []), *given.get("-c", [])])
+        root = [".", *given.get("--default_root_dir", [])][-1]
+        folders.append(Path(root, "runs", given["--name"][-1]))
+    return folders
+
+
+def _configs(given: dict[str, list[str]]) -> list[Path]:
+    return [Path(path) for path in [*given.get("--config", []), *given.get("-c", [])]]
 
 
 def _named_in(path: Path) -> dict[str, str]:

@@ -8,11 +8,12 @@ from typing import Any
 
 import yaml
 from jsonargparse import Namespace
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 
-from lit_opt.engine.allowed_imports import allow, allowed_before, limit_imports
+from lit_opt.engine.allowed_imports import allow, limit_imports
 from lit_opt.engine.callbacks.stage import StageAtException
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.config_layers import (
@@ -34,6 +35,7 @@ from lit_opt.engine.lightning_private import is_of_sigterm
 from lit_opt.engine.loading.facts import facts_in
 from lit_opt.engine.reports.at_end import leave_report, report_if_broken
 from lit_opt.engine.reports.pictures import pictures_of
+from lit_opt.engine.runs.allowance import allowed_before
 from lit_opt.engine.runs.atomic_file import write_text
 from lit_opt.engine.runs.checkpoint_file import LAST, best_checkpoint, newest_valid
 from lit_opt.engine.runs.environment import record_start
@@ -128,6 +130,8 @@ def _folder(line: CommandLine, config: Namespace, held: ExitStack) -> Path | Non
             raise UserError(f"{line.command} needs trained weights; set --ckpt_path {example}")
         return run_of(Path(config.ckpt_path))
     name = line.run_name(config)
+    if config.trainer.num_nodes > 1:  # its launcher tells the ranks later
+        rank_zero_only.rank = rank_zero_only.rank or LightningEnvironment().node_rank()  # type: ignore[attr-defined]
     if config.trainer.fast_dev_run:
         return None
     root = Path(config.trainer.default_root_dir or ".")
@@ -143,9 +147,10 @@ def _start_point(
     """The checkpoint to start from, whose options come under the command's own; what it holds."""
     point = Path(config.ckpt_path) if config.ckpt_path else None
     resumes = line.command == "fit" and config.resume and folder is not None
-    if resumes and folder:
-        allow(allowed_before(folder))
+    if source := run_of(point) if point and not resumes else folder:
+        allow(allowed_before(source))
         limit_imports()
+    if resumes and folder:
         point = newest_valid(folder / "checkpoints") or point
     elif line.command == "fit" and point and point.name == LAST:
         point = newest_valid(point.parent) or point
@@ -284,11 +289,8 @@ def _predict(this: Run, point: Path | None) -> None:
 
 
 def _finish(this: Run, config: Namespace) -> None:
-    if this.folder:
-        if this.trainer.is_global_zero:
-            mark_finished(this.folder, config.trainer)
-            if path := leave_report(
-                this.folder, this.trainer, early_end(this.trainer) or "finished"
-            ):
-                this.trainer.print(f"report: {path}")
+    if this.folder and this.trainer.is_global_zero:
+        mark_finished(this.folder, config.trainer)
+        if path := leave_report(this.folder, this.trainer, early_end(this.trainer) or "finished"):
+            this.trainer.print(f"report: {path}")
         this.trainer.print(f"run folder: {this.folder}")

@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch import Trainer
 
 import lit_opt
-from lit_opt.engine.allowed_imports import allowed_here
+from lit_opt.engine.runs.allowance import sealed_allowance
 from lit_opt.engine.runs.atomic_file import atomic_write
 
 RECORDED = ("torch", "lightning", "torchmetrics", "torchvision", "numpy")
@@ -28,13 +28,13 @@ def record_start(run: Path, trainer: Trainer, seed: int | None) -> None:
         starts = list(json.loads(path.read_bytes()))
     except FileNotFoundError:
         starts = []
-    except (ValueError, TypeError):  # edited or damaged: it gets another name
+    except (ValueError, TypeError, RecursionError):  # edited or damaged: it gets another name
         starts, damaged = [], run / "environment-damaged.json"
     start = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
         "seed": seed,
-        "allowed": allowed_here(),
+        **sealed_allowance(),
         "versions": {
             "python": platform.python_version(),
             **{name: found.version for name in RECORDED for found in distributions(name=name)},

@@ -49,12 +49,14 @@ def folder_of(root: Path, label: str, name: str | None = None, resume: bool = Fa
 
 def _new(runs: Path, label: str, name: str | None) -> Path:
     folder = runs / (name or f"{label}-{time.strftime('%Y%m%d-%H%M%S')}")
-    if name and folder.exists():
+    further: bool = rank_zero_only.rank > 0  # type: ignore[attr-defined]
+    # The first process makes the folder while further ones start, and saves when all are there.
+    if name and (folder / "checkpoints" / LAST if further else folder).exists():
         raise UserError(
             f"the run {folder} exists already;\n"
             "add --resume to go on with it, choose another --name, or remove it"
         )
-    if name or rank_zero_only.rank:  # type: ignore[attr-defined]
+    if name or further:
         return folder
     # Two runs may start in the same second: the folder is the one's that makes it.
     names = chain([folder.name], (f"{folder.name}-{number}" for number in count(2)))

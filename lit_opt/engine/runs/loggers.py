@@ -130,6 +130,8 @@ class TellLoggers(Callback):
 
     def tell_end(self, trainer: Any, scores: Mapping[str, float], pictures: Any) -> None:
         """The final scores and pictures, by name; a logger that fails costs the run nothing."""
+        if not trainer.is_global_zero:
+            return
         step = trainer.global_step
         try:
             if self.has_events:
