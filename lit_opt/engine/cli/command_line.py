@@ -72,7 +72,9 @@ class CommandLine:
         if not strict:  # they are those of other classes
             defaults = {key: v for key, v in defaults.items() if self.options.is_known(key)}
         for group, values in expand_mapping(defaults, self.options).items():
-            self.parser.set_defaults({f"{group}.{key}": value for key, value in values.items()})
+            alone = group not in self.options.groups  # such as save_every
+            given = {group: values} if alone else {f"{group}.{k}": v for k, v in values.items()}
+            self.parser.set_defaults(given)
 
     def parse(self, last: bool = False) -> Namespace:
         """The configuration that the layers and the flags give.

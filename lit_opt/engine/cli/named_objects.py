@@ -41,7 +41,7 @@ FUNCTIONS: tuple[str, ...] = (
     "torchvision.models",
     "torchvision.ops",
 )
-FUNCTIONS += ("torchmetrics.functional", f"{OWN}.losses", f"{OWN}.models")
+FUNCTIONS += ("torchmetrics.functional",)
 PATH = re.compile(r"[A-Za-z_]\w*([.:]\w+)+")
 
 
@@ -103,4 +103,6 @@ def _is_part(named: Any) -> bool:
         return issubclass(named, PARTS)
     if isinstance(named, nn.Module):
         return True
-    return any(_home(named) == home or _home(named).startswith(f"{home}.") for home in FUNCTIONS)
+    home = f"{_home(named)}."
+    own = home.startswith(f"{OWN}.") and not home.startswith(f"{OWN}.engine.")
+    return own or any(home.startswith(f"{known}.") for known in FUNCTIONS)
