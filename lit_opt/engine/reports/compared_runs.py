@@ -142,7 +142,7 @@ def _flat(value: Any, name: str) -> Iterable[tuple[str, str]]:
 
 
 def runs_named(words: Iterable[str]) -> list[ComparedRun]:
-    """The runs that a word names: a folder, a run in `runs/`, or all of a `--seeds` series; each once."""
+    """The runs that a word names: a folder, a run in `runs/`, or a series of seeds; each once."""
     folders = {f.resolve(): f for word in words for f in folders_named(word)}
     return [run_at(folder) for folder in folders.values()]
 

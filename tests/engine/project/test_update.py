@@ -99,7 +99,7 @@ def test_a_project_may_lie_in_a_larger_repository(tmp_path):
     (tmp_path / "sub/mine/engine").mkdir(parents=True)
     check_clean(tmp_path / "sub", "mine")
     (tmp_path / "sub/mine/engine/a.py").touch()
-    with pytest.raises(UserError, match="^mine/engine/a.py has changes"):
+    with pytest.raises(UserError, match=r"^mine/engine/a\.py has changes"):
         check_clean(tmp_path / "sub", "mine")
 
 
