@@ -11,7 +11,9 @@ from train import program
 
 
 def test_an_option_of_no_class_may_be_a_default():
-    line = CommandLine(replace(program, defaults={"save_every": 500, "lr": 0.5}), ["fit"])
+    line = CommandLine(
+        replace(program, defaults={**program.defaults, "save_every": 500, "lr": 0.5}), ["fit"]
+    )
     config = line.parse_without_layers()
     assert (config.save_every, config.model.lr) == (500, 0.5)
 
