@@ -24,7 +24,10 @@ PLAIN_TYPES: dict[Any, str] = {
 # Options of a command, which no config sets.
 NOT_IN_CONFIGS = {"config", "help", "print_config"}
 # Of options that no class has.
-OF_COMMANDS = {"seed_everything": {"type": ["integer", "boolean"]}, "name": {"type": "string"}}
+OF_COMMANDS: JsonSchema = {
+    "seed_everything": {"type": ["integer", "boolean"]},
+    "name": {"type": "string"},
+}
 # An object is given by its name, its class path, or a mapping of name or path and arguments.
 OBJECT: JsonSchema = {"type": ["string", "object", "array", "null"]}
 

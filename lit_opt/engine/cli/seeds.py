@@ -69,5 +69,5 @@ def run_seeds(program: Program, words: list[str], count: int) -> "Run | None":
         finally:
             sys.argv = argv
     print()
-    show([run_at(folder) for folder in folders])
+    show([run_at(folder) for folder in folders if folder.is_dir()])  # none by --fast_dev_run
     return done

@@ -58,12 +58,14 @@ def new(words: list[str]) -> None:
     """Makes the project that the words after `new` ask for."""
     parser = VerbParser("new", "Makes a project of your own from this checkout of lit-opt.")
     parser.add_argument("target", type=Path, help="its folder, which is made: ../my_project")
-    parser.add_argument("--package", help="its Python package; the folder's name if left out")
+    parser.add_argument(
+        "--package", help="its Python package; that of the folder, with _ for -, if left out"
+    )
     parser.add_argument("--example", help="a folder of examples/, whose task the project has")
     parser.add_argument("--author", help="who holds its licence; git's user.name if left out")
     given = parser.parse_args(words)
     target = given.target.resolve()
-    package = given.package or target.name
+    package = given.package or re.sub(r"[-. ]", "_", target.name).lower()
     check_target(target)
     check_name(package)
     if not is_repository(ROOT):
@@ -120,6 +122,9 @@ def project_files(
     own["pyproject.toml"] = _pyproject(own["pyproject.toml"].decode(), package, author, commit)
     own["LICENSE"] = _license(files["LICENSE"].decode(), package, author)
     what = "Train, validate and test a model from one command, on PyTorch Lightning."
+    if example:  # what it is, what to expect, what to run first
+        head = own[f"configs/{example}.yaml"].decode().partition("\n\n")[0].splitlines()
+        what = "\n".join(line[1:].strip() for line in head if line.startswith("#"))
     readme = README.format(title=title, what=what, package=package, version=__version__)
     return own | {"README.md": readme.encode()}
 
@@ -132,6 +137,11 @@ def _pyproject(text: str, package: str, author: str, commit: str | None) -> byte
     text = re.sub(r'^version = ".*"', 'version = "0.1.0"', text, count=1, flags=re.M)
     text = re.sub(r'^description = ".*"', f'description = "{package}"', text, count=1, flags=re.M)
     text = text.replace(', "examples"]', "]")  # of the type checker
+    # The engine is laid out for the length and the place in the alphabet of lit-opt's own name.
+    rules = f'"{package}/**" = ["E501", "N999"]\n"tests/**" = ["E501", "I001"]\n'
+    format_ = f'[tool.ruff.format]\nexclude = ["{package}/engine/**", "tests/**"]\n\n'
+    start = "[tool.ruff.lint.per-file-ignores]\n"
+    text = text.replace(start, f"{format_}{start}{rules}", 1)
     text = re.sub(r"^authors = .*", f"authors = [{{ name = {_quoted(author)} }}]", text, flags=re.M)
     record = f'package = "{package}"\nversion = "{__version__}"\ncommit = "{commit}"\n'
     about = "# Which lit-opt the engine is; `python train.py update` goes by it.\n"

@@ -57,8 +57,8 @@ def update(words: list[str]) -> None:
     merge = three_way_merge(
         _engine(before, package), _here(project, package), _engine(after, package)
     )
-    apply(project, merge)
     record(project, wanted, _version(after))
+    apply(project, merge)
     _tell(merge, commit, wanted, before, after)
 
 
@@ -76,12 +76,12 @@ def recorded(project: Path) -> tuple[str, str]:
 
 def check_clean(project: Path, package: str) -> None:
     """Raises `UserError` unless git could bring back every file that an update may write to."""
-    if not is_repository(project):
-        raise UserError(f"{project} is no git repository, so an update could not be undone")
-    changed = (
-        git(project, "status", "--porcelain", "--untracked-files=all", "-z").decode().split("\0")
-    )
-    paths = [line[3:] for line in changed if line]
+    inside = git(project, "rev-parse", "--show-prefix", check=False).decode()  # of a larger one
+    if not inside:
+        raise UserError(f"{project} is in no git repository, so an update could not be undone")
+    words = ("status", "--porcelain", "--untracked-files=all", "-z", "--", ".")
+    changed = git(project, *words).decode().split("\0")
+    paths = [line[3:].removeprefix(inside.strip()) for line in changed if line]
     ours = [path for path in paths if is_of_the_engine(_of_template(path, package))]
     if ours:
         raise UserError(
@@ -161,12 +161,21 @@ def apply(project: Path, merge: Merge) -> None:
 
 
 def record(project: Path, commit: str, version: str) -> None:
-    """Writes to pyproject.toml which lit-opt the engine is now; nothing else in it changes."""
+    """Writes to pyproject.toml which lit-opt the engine is now; nothing else in it changes.
+
+    Raises:
+        UserError: if it is written in a way that is not found; the file is as it was then.
+    """
     file = project / "pyproject.toml"
-    start, table, rest = file.read_text().partition("[tool.lit-opt]")
-    rest = re.sub(r'^commit = ".*"', f'commit = "{commit}"', rest, count=1, flags=re.M)
-    rest = re.sub(r'^version = ".*"', f'version = "{version}"', rest, count=1, flags=re.M)
-    file.write_text(start + table + rest)
+    text = file.read_bytes().decode()  # its ends of lines stay
+    table = re.search(r"^[ \t]*\[[ \t]*tool[ \t]*\.[ \t]*[\"']?lit-opt[\"']?[ \t]*\]", text, re.M)
+    start, rest = (text[: table.end()], text[table.end() :]) if table else (text, "")
+    for key, value in (("commit", commit), ("version", version)):
+        line = rf"^([ \t]*{key}[ \t]*=[ \t]*)([\"']).*?\2"
+        rest = re.sub(line, rf'\g<1>"{value}"', rest, count=1, flags=re.M)
+    if tomllib.loads(start + rest)["tool"]["lit-opt"]["commit"] != commit:
+        raise UserError(f'{file}: expected a table [tool.lit-opt] with a line commit = "…"')
+    file.write_bytes((start + rest).encode())
 
 
 # ---- what is told

@@ -44,6 +44,8 @@ def compare(words: list[str]) -> None:
     parser.add_argument("--last", type=int, help="so many of the newest runs in runs/")
     parser.add_argument("--sort", help="a metric to sort by, such as test/acc")
     given = parser.parse_args(words)
+    if given.last is not None and given.last < 1:
+        raise UserError(f"--last {given.last}: expected how many runs to show, such as 10")
     if given.runs:
         runs = runs_named(given.runs)
     else:
@@ -67,11 +69,11 @@ def show(runs: list[ComparedRun], sort: str | None = None) -> list[SeedGroup]:
 
 
 def ranked(groups: list[SeedGroup], sort: str | None) -> list[SeedGroup]:
-    """Raises `UserError` if there is no such metric, or none that all groups have."""
+    """Raises `UserError` if there is no such metric, or no validation metric at all."""
     metric = sort or monitored(groups)
     if metric is None or not any(group.values(metric) for group in groups):
         known = ", ".join(metrics_of(groups))
-        told = "the runs have no validation metric in common" if sort is None else f"--sort {sort}"
+        told = "the runs have no validation metric" if sort is None else f"--sort {sort}"
         raise UserError(f"{told}; they measured {known}")
     sign = 1 if is_better_low(metric, groups) else -1
     return sorted(groups, key=lambda g: (math.isnan(g.mean(metric)), sign * g.mean(metric)))

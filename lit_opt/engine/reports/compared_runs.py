@@ -56,7 +56,7 @@ class SeedGroup:
         if len(names) == 1:
             return names[0]
         start = "".join(c[0] for c in zip(*names, strict=False) if len(set(c)) == 1)
-        return re.sub(r"[-_.]*(seed)?[-_=]*$", "", start) or names[0]
+        return re.sub(r"[-_.]*(seed[-_=]*\d*|[-_=]*)$", "", start) or names[0]
 
     def values(self, metric: str) -> list[float]:
         return [run.scores[metric] for run in self.runs if metric in run.scores]
@@ -70,9 +70,12 @@ class SeedGroup:
         values = self.values(metric)
         if not values:
             return NONE
-        digits = 4 if max(map(abs, values)) < 100 else 1
-        spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-        return f"{statistics.mean(values):.{digits}f}{spread}"
+        largest = max(map(abs, values))
+        form = ".4f" if largest < 100 else ".1f"
+        if largest >= 1e6 or 0 < largest < 1e-3:
+            form = ".4g"
+        spread = f" ± {statistics.stdev(values):{form}}" if len(values) > 1 else ""
+        return f"{statistics.mean(values):{form}}{spread}"
 
 
 def run_at(folder: Path) -> ComparedRun:
@@ -84,7 +87,7 @@ def run_at(folder: Path) -> ComparedRun:
         _json_of(folder / "environment.json", []),
     )
     last = starts[-1] if starts and isinstance(starts[-1], dict) else {}
-    ended = last.get("ended") or {}
+    ended, git = _mapping_in(last, "ended"), _mapping_in(last, "git")
     finished = (folder / ".finished").is_file()
     options = _options(folder / "config.yaml")
     seed = options.get("seed_everything", "")
@@ -94,10 +97,15 @@ def run_at(folder: Path) -> ComparedRun:
         {name: float(v) for name, v in scores.items() if _is_finite_number(v)},
         {name: value for name, value in options.items() if name not in APART},
         int(seed) if seed.isdecimal() else None,
-        ended.get("monitor"),
+        monitor if isinstance(monitor := ended.get("monitor"), str) else None,
         ended.get("mode"),
-        str((last.get("git") or {}).get("commit") or ""),
+        str(git.get("commit") or ""),
     )
+
+
+def _mapping_in(record: dict[str, Any], key: str) -> dict[str, Any]:
+    value = record.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def _json_of(path: Path, empty: Any) -> Any:
@@ -134,8 +142,9 @@ def _flat(value: Any, name: str) -> Iterable[tuple[str, str]]:
 
 
 def runs_named(words: Iterable[str]) -> list[ComparedRun]:
-    """The runs that a word names: a folder, a run in `runs/`, or all of a `--seeds` series."""
-    return [run_at(folder) for word in words for folder in folders_named(word)]
+    """The runs that a word names: a folder, a run in `runs/`, or a series of seeds; each once."""
+    folders = {f.resolve(): f for word in words for f in folders_named(word)}
+    return [run_at(folder) for folder in folders.values()]
 
 
 def folders_named(word: str) -> list[Path]:
@@ -195,11 +204,11 @@ def differing(groups: list[SeedGroup]) -> dict[str, list[str]]:
 
 
 def monitored(groups: list[SeedGroup]) -> str | None:
-    """The validation metric that all groups have: what chose their checkpoints, or their loss."""
-    common = set.intersection(*({*group.runs[0].scores} for group in groups))
+    """The validation metric that most groups have: what chose their checkpoints, or their loss."""
     wanted = [group.runs[0].monitor for group in groups]
-    wanted += ["val/loss", *sorted(name for name in common if name.startswith("val"))]
-    return next((name for name in wanted if name and name in common), None)
+    wanted += ["val/loss", *(name for name in metrics_of(groups) if name.startswith("val"))]
+    have = {name: sum(bool(group.values(name)) for group in groups) for name in wanted if name}
+    return max(have, key=lambda name: have[name], default=None) if any(have.values()) else None
 
 
 def is_better_low(metric: str, groups: list[SeedGroup]) -> bool:

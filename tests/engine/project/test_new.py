@@ -62,6 +62,19 @@ def test_a_project_is_whole_clean_and_committed(tmp_path, capsys, name):
     assert os.access(target / ".ci/run", os.X_OK)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ab", "zebra", "ViT", "a_very_long_name_of_a_package"])
+def test_a_name_of_any_length_and_place_in_the_alphabet_is_clean(tmp_path, name):
+    target = tmp_path / "made of-it"
+    new.new([str(target), "--package", name])
+    lint(target)
+
+
+def test_the_folder_names_the_package(tmp_path, capsys):
+    new.new([str(tmp_path / "My-project")])
+    assert "package my_project" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_is_what_train_py_runs(parse, name):
     """Its defaults give the configuration that the example's config gives."""
@@ -91,7 +104,7 @@ def test_an_example_is_what_train_py_runs(parse, name):
         (["made", "--package", "json"], "a module of that name already"),
         (["made", "--package", "tests"], "a module of that name already"),
         (["made", "--package", "lit_opt"], "a module of that name already"),
-        (["my-project"], "expected a name such as my_pkg"),
+        (["1st"], "expected a name such as my_pkg"),
         (["full", "--package", "mine"], "isn't an empty folder"),
         (["file", "--package", "mine"], "isn't an empty folder"),
         (["no/made", "--package", "mine"], "there is no folder"),

@@ -5,7 +5,14 @@ import subprocess
 import pytest
 
 from lit_opt.engine.errors import UserError
-from lit_opt.engine.project.update import new_lines, record, recorded, three_way_merge, update
+from lit_opt.engine.project.update import (
+    check_clean,
+    new_lines,
+    record,
+    recorded,
+    three_way_merge,
+    update,
+)
 
 LINES = [f"line {k}\n".encode() for k in range(9)]
 
@@ -76,11 +83,32 @@ def test_the_record_moves_on_and_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("old", "new"),
+    [("commit = ", "commit="), ('"abc"', "'abc'"), ("[tool.lit-opt]", "[ tool . 'lit-opt' ] # it")],
+)
+def test_the_record_moves_on_however_it_is_written(tmp_path, old, new):
+    text = PYPROJECT.replace(old, new).replace("\n", "\r\n")
+    (tmp_path / "pyproject.toml").write_bytes(text.encode())
+    record(tmp_path, "def", "1")
+    assert recorded(tmp_path) == ("mine", "def")
+    assert (tmp_path / "pyproject.toml").read_bytes().count(b"\r\n") == text.count("\r\n")
+
+
+def test_a_project_may_lie_in_a_larger_repository(tmp_path):
+    subprocess.run(["git", "init", "-q"], check=True)
+    (tmp_path / "sub/mine/engine").mkdir(parents=True)
+    check_clean(tmp_path / "sub", "mine")
+    (tmp_path / "sub/mine/engine/a.py").touch()
+    with pytest.raises(UserError, match=r"^mine/engine/a\.py has changes"):
+        check_clean(tmp_path / "sub", "mine")
+
+
+@pytest.mark.parametrize(
     ("pyproject", "source", "told"),
     [
         (None, "x", "that `python train.py new` has made"),
         ("[tool.lit-opt", "x", "that `python train.py new` has made"),
-        (PYPROJECT, "x", "no git repository"),
+        (PYPROJECT, "x", "in no git repository"),
     ],
 )
 def test_where_there_is_nothing_to_update(tmp_path, pyproject, source, told):

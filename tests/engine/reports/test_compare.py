@@ -182,3 +182,32 @@ def test_an_interrupted_run_ends_the_series(run):
     with pytest.raises(SystemExit):
         run(*FEW, "--seeds=3", "--name=s", "--callbacks+=recorder.Kill", "--callbacks.dies_at=1")
     assert sorted(path.name for path in Path("runs").iterdir()) == ["s-seed42"]
+
+
+@pytest.mark.parametrize("start", [None, {"ended": [1], "git": 5}, {"ended": {"monitor": 5}}])
+def test_a_record_of_another_shape_is_left_out(capsys, start):
+    (made("odd", {"val/loss": 0.5}) / "environment.json").write_text(json.dumps([start]))
+    compare(["odd", "odd"])
+    assert capsys.readouterr().out.splitlines()[1].split()[:3] == ["odd", "1", "0.5000"]
+
+
+def test_runs_of_other_metrics_come_last(capsys):
+    made("a", {"val/acc": 0.5}, lr=1)
+    made("b", {"val/loss": 1e300}, lr=2)
+    made("c", {"val/loss": 1e-7}, lr=3)
+    compare(["--all"])
+    table = [line.split()[:3] for line in capsys.readouterr().out.splitlines()[1:4]]
+    assert table == [["c", "1", "1e-07"], ["b", "1", "1e+300"], ["a", "1", "–"]]
+
+
+@pytest.mark.parametrize("seeds", [(1, 2), (42, 43), (9, 10)])
+def test_a_series_is_named_without_its_seeds(seeds):
+    for seed in seeds:
+        made(f"a1-seed{seed}", {"val/loss": 0.5}, seed)
+    assert [group.name for group in grouped(newest_runs(None))] == ["a1"]
+
+
+@pytest.mark.parametrize("last", ["0", "-1"])
+def test_so_many_is_at_least_one(last):
+    with pytest.raises(UserError, match="--last"):
+        compare(["--last", last])
