@@ -15,10 +15,10 @@ from lit_opt.engine.reports.compared_runs import (
     RUNS,
     ComparedRun,
     SeedGroup,
-    commits,
     differing,
     grouped,
     is_better_low,
+    made_by,
     metrics_of,
     monitored,
     newest_runs,
@@ -46,6 +46,8 @@ def compare(words: list[str]) -> None:
     given = parser.parse_args(words)
     if given.last is not None and given.last < 1:
         raise UserError(f"--last {given.last}: expected how many runs to show, such as 10")
+    if bool(given.runs) + given.all + (given.last is not None) > 1:
+        raise UserError("name runs, or give --all, or --last: one of these")
     if given.runs:
         runs = runs_named(given.runs)
     else:
@@ -55,6 +57,11 @@ def compare(words: list[str]) -> None:
         _tell_difference(given.runs, given.sort or monitored(groups))
     if groups:
         print(f"page: {write_page(groups, runs, given.sort)}")
+
+
+def _shortened(name: str, width: int = 36) -> str:
+    half = width // 2
+    return name if len(name) <= width else f"{name[: half - 1]}…{name[-half:]}"
 
 
 def show(runs: list[ComparedRun], sort: str | None = None) -> list[SeedGroup]:
@@ -100,6 +107,8 @@ def table_of(groups: list[SeedGroup], sort: str | None) -> tuple[list[str], list
 
 def _print_table(header: list[str], rows: list[list[str]]) -> None:
     """The first columns that a terminal has room for; all of them where there is none."""
+    if sys.stdout.isatty():
+        rows = [[_shortened(name), *cells] for name, *cells in rows]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     room = get_terminal_size().columns if sys.stdout.isatty() else sum(widths) * 2
     count = sum(end <= room for end in accumulate(width + 2 for width in widths))
@@ -118,21 +127,24 @@ def notes_of(groups: list[SeedGroup], runs: list[ComparedRun], sort: str | None)
         low = "low is good" if is_better_low(metric, groups) else "high is good"
         notes.append(f"sorted by {metric} ({low}); ± is the standard deviation over seeds")
     notes += [f"not counted: {run.folder} ({run.state})" for run in runs if not run.counts]
-    if len(found := commits(groups)) > 1:
-        told = ", ".join(f"{commit[:10] or 'none'} ({n})" for commit, n in found.items())
-        notes.append(f"made by different commits: {told}")
+    for what, counts in made_by(groups).items():
+        told = ", ".join(f"{value} ({n})" for value, n in counts.items())
+        notes.append(f"made by different {what}: {told}")
     return notes
 
 
 def _tell_difference(words: Sequence[str], metric: str | None) -> None:
     if metric is None:
         return
-    sides = [runs_named([word]) for word in words]
-    scores = [
-        {run.seed if run.seed is not None else -1: run.scores[metric] for run in side}
-        for side in [[r for r in runs if r.counts and metric in r.scores] for runs in sides]
-    ]
-    print(f"{metric}, {words[0]} less {words[1]}: {difference(*scores)}")
+    told, sides = f"{metric}, {words[0]} less {words[1]}", []
+    for word in words:
+        runs = [run for run in runs_named([word]) if run.counts and metric in run.scores]
+        if (several := len(grouped(runs))) > 1:
+            print(f"{told}: no test: {word} has runs of {several} configurations, or a seed twice")
+            return
+        seeds = [run.folder if run.seed is None else run.seed for run in runs]
+        sides.append({str(k): run.scores[metric] for k, run in zip(seeds, runs, strict=True)})
+    print(fill(f"{told}: {difference(*sides)}", get_terminal_size().columns))
 
 
 # ---- the page
@@ -179,7 +191,7 @@ def _mean_curves(group: SeedGroup) -> dict[str, list[tuple[float, float]]]:
     values: dict[str, dict[float, list[float]]] = {}
     for run in group.runs:
         path = run.folder / "metrics.csv"
-        for row in read_rows(path).values() if path.is_file() else ():
+        for row in read_rows(path, keeps=False).values() if path.is_file() else ():
             for name, value in row.items():
                 if row.get("epoch") and name.startswith(("train", "val")) and name.count("/") < 2:
                     at = float(row["epoch"]) + 1

@@ -4,9 +4,10 @@ import json
 import math
 import re
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ class ComparedRun:
     """A run by its folder.
 
     `scores` are those of metrics.json that are finite; `options` the configuration by full names;
-    `state` is "finished", or what is known of its end; `monitor` and `mode` chose best.ckpt.
+    `state` is "finished", or what is known of its end; `monitor` and `mode` chose best.ckpt;
+    `made_by` are the commit, the versions and the device of its last start.
     """
 
     folder: Path
@@ -36,7 +38,7 @@ class ComparedRun:
     seed: int | None = None
     monitor: str | None = None
     mode: str | None = None
-    commit: str = ""
+    made_by: dict[str, str] = field(default_factory=dict)
 
     @property
     def counts(self) -> bool:
@@ -45,18 +47,10 @@ class ComparedRun:
 
 @dataclass
 class SeedGroup:
-    """Runs whose configurations differ in the seed alone."""
+    """Runs whose configurations differ in the seed alone; `name` is their common beginning."""
 
     runs: list[ComparedRun]
-
-    @property
-    def name(self) -> str:
-        """The runs' common beginning, without the mark of a seed."""
-        names = [run.folder.name for run in self.runs]
-        if len(names) == 1:
-            return names[0]
-        start = "".join(c[0] for c in zip(*names, strict=False) if len(set(c)) == 1)
-        return re.sub(r"[-_.]*(seed[-_=]*\d*|[-_=]*)$", "", start) or names[0]
+    name: str = ""
 
     def values(self, metric: str) -> list[float]:
         return [run.scores[metric] for run in self.runs if metric in run.scores]
@@ -75,7 +69,8 @@ class SeedGroup:
         if largest >= 1e6 or 0 < largest < 1e-3:
             form = ".4g"
         spread = f" ± {statistics.stdev(values):{form}}" if len(values) > 1 else ""
-        return f"{statistics.mean(values):{form}}{spread}"
+        few = f" ({len(values)} of {len(self.runs)})" if len(values) < len(self.runs) else ""
+        return f"{statistics.mean(values):{form}}{spread}{few}"
 
 
 def run_at(folder: Path) -> ComparedRun:
@@ -87,7 +82,7 @@ def run_at(folder: Path) -> ComparedRun:
         _json_of(folder / "environment.json", []),
     )
     last = starts[-1] if starts and isinstance(starts[-1], dict) else {}
-    ended, git = _mapping_in(last, "ended"), _mapping_in(last, "git")
+    ended = _mapping_in(last, "ended")
     finished = (folder / ".finished").is_file()
     options = _options(folder / "config.yaml")
     seed = options.get("seed_everything", "")
@@ -99,8 +94,18 @@ def run_at(folder: Path) -> ComparedRun:
         int(seed) if seed.isdecimal() else None,
         monitor if isinstance(monitor := ended.get("monitor"), str) else None,
         ended.get("mode"),
-        str(git.get("commit") or ""),
+        _circumstances(last),
     )
+
+
+def _circumstances(start: dict[str, Any]) -> dict[str, str]:
+    git, versions = _mapping_in(start, "git"), _mapping_in(start, "versions")
+    changed = " with changes" if git.get("dirty") else ""
+    found = {
+        "commits": f"{str(git.get('commit') or 'none')[:10]}{changed}",
+        "devices": str(_mapping_in(start, "devices").get("name") or ""),
+    }
+    return found | {f"versions of {name}": str(versions.get(name)) for name in ("torch", "lit_opt")}
 
 
 def _mapping_in(record: dict[str, Any], key: str) -> dict[str, Any]:
@@ -149,12 +154,14 @@ def runs_named(words: Iterable[str]) -> list[ComparedRun]:
 
 def folders_named(word: str) -> list[Path]:
     """Raises `UserError` if there is no such run."""
-    for folder in (Path(word), RUNS / word):
+    places = (Path(word), RUNS / word)
+    for folder in places:
         if folder.is_dir():
             return [folder]
-    if found := sorted(RUNS.glob(f"{word}-seed*"), key=_by_number):
-        return found
-    near = sorted(path.name for path in RUNS.glob(f"{word[:4]}*") if path.is_dir())[:5]
+    for folder in places:
+        if found := sorted(folder.parent.glob(f"{folder.name}-seed*"), key=_by_number):
+            return found
+    near = sorted(p.name for p in RUNS.glob(f"{Path(word).name[:4]}*") if p.is_dir())[:5]
     hint = f"; there are {', '.join(near)}" if near else ""
     raise UserError(f"no run folder '{word}' or '{RUNS / word}'{hint}")
 
@@ -184,7 +191,18 @@ def grouped(runs: Iterable[ComparedRun]) -> list[SeedGroup]:
                 break
         else:
             groups.append(SeedGroup([run]))
+    names = [_common_name([run.folder.name for run in group.runs]) for group in groups]
+    for k, group in enumerate(groups):
+        before = names[:k].count(names[k])
+        group.name = f"{names[k]} ({before + 1})" if before else names[k]
     return groups
+
+
+def _common_name(names: list[str]) -> str:
+    """What the names begin with, without the mark of a seed."""
+    if len(names) == 1:
+        return names[0]
+    return re.sub(r"[-_.=]*(seed[-_.=]*)?\d*$", "", commonprefix(names)) or names[0]  # noqa: RUF071 - no paths
 
 
 def differing(groups: list[SeedGroup]) -> dict[str, list[str]]:
@@ -216,7 +234,8 @@ def is_better_low(metric: str, groups: list[SeedGroup]) -> bool:
     for run in (run for group in groups for run in group.runs):
         if run.monitor == metric and run.mode:
             return run.mode == "min"
-    return bool(re.search(r"loss|err|mae|mse|rmse|perplexity", metric, re.IGNORECASE))
+    errors = r"(^|[/_.-])(loss|err|error|mae|mse|rmse|nll|perplexity)\b|(loss|error)$"
+    return bool(re.search(errors, metric, re.IGNORECASE))
 
 
 def metrics_of(groups: list[SeedGroup]) -> list[str]:
@@ -226,8 +245,11 @@ def metrics_of(groups: list[SeedGroup]) -> list[str]:
     return sorted(named, key=lambda name: (not name.startswith("val"), name.endswith("loss"), name))
 
 
-def commits(groups: list[SeedGroup]) -> Mapping[str, int]:
-    found: dict[str, int] = {}
+def made_by(groups: list[SeedGroup]) -> dict[str, dict[str, int]]:
+    """In which circumstances the runs differ: what it is, and of each the number of runs."""
+    found: dict[str, dict[str, int]] = {}
     for run in (run for group in groups for run in group.runs):
-        found[run.commit] = found.get(run.commit, 0) + 1
-    return found
+        for what, value in run.made_by.items():
+            counts = found.setdefault(what, {})
+            counts[value] = counts.get(value, 0) + 1
+    return {what: counts for what, counts in found.items() if len(counts) > 1}

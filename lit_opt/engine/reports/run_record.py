@@ -83,7 +83,7 @@ def _json(path: Path) -> Any:
 def _rows_of_curves(path: Path) -> list[CurveRow]:
     if not path.is_file():
         return []
-    return [_numbers(row) for _, row in sorted(read_rows(path).items())]
+    return [_numbers(row) for _, row in sorted(read_rows(path, keeps=False).items())]
 
 
 def _numbers(row: dict[str, Any]) -> CurveRow:

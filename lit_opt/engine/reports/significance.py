@@ -2,6 +2,7 @@
 
 import math
 import statistics
+import sys
 from dataclasses import dataclass
 
 NEEDED = 3  # seeds of each, below which a spread says next to nothing
@@ -25,13 +26,13 @@ class Difference:
     def __str__(self) -> str:
         n = f"n = {self.n[0]}" if self.n[0] == self.n[1] else f"n = {self.n[0]} and {self.n[1]}"
         if math.isnan(self.p):
-            return f"{self.test}, {n}: the difference is {self.effect:+.4g} in every pair"
+            return f"no test, {n}: {self.effect:+.4g}, without any spread over the seeds"
         verdict = "more than the seeds' noise" if self.p < 0.05 else "within the seeds' noise"
         between = f"95 % interval {self.low:+.4g} to {self.high:+.4g}"
         return f"{self.test}, {n}: {self.effect:+.4g}, {between}, p = {self.p:.2g}: {verdict}"
 
 
-def difference(first: dict[int, float], second: dict[int, float]) -> Difference | str:
+def difference(first: dict[str, float], second: dict[str, float]) -> Difference | str:
     """Student's t-test of pairs of the same seed, or Welch's where fewer than 3 are in common.
 
     Args:
@@ -54,7 +55,8 @@ def difference(first: dict[int, float], second: dict[int, float]) -> Difference 
         a, b = [first[seed] for seed in shared], [second[seed] for seed in shared]
         name, n = "paired t-test", (len(shared), len(shared))
         effect = statistics.mean(x - y for x, y in zip(a, b, strict=True))
-        if len({round(x - y, 12) for x, y in zip(a, b, strict=True)}) == 1:
+        gaps = [x - y for x, y in zip(a, b, strict=True)]
+        if max(gaps) - min(gaps) <= 8 * sys.float_info.epsilon * max(map(abs, [*a, *b])):
             return Difference(name, n, effect, effect, effect, math.nan)
         result = stats.ttest_rel(a, b)
     else:

@@ -7,10 +7,11 @@ from typing import Any
 from lit_opt.engine.errors import warn
 
 
-def read_rows(path: Path) -> dict[int, dict[str, Any]]:
+def read_rows(path: Path, keeps: bool = True) -> dict[int, dict[str, Any]]:
     """The rows of a metrics.csv by step, also after a spreadsheet has saved it.
 
-    What is no row of numbers is left out; the file as it was is then kept as metrics-damaged.csv.
+    What is no row of numbers is left out; the file as it was is then kept as metrics-damaged.csv,
+    unless `keeps` is False, for those who only look at the run.
     """
     content = path.read_bytes()
     text = content.decode("utf-8-sig", errors="replace").replace("\0", "")
@@ -26,7 +27,7 @@ def read_rows(path: Path) -> dict[int, dict[str, Any]]:
             rows[step] = {k: v for k, v in row.items() if v} | {"step": step}
         except (KeyError, ValueError, TypeError, OverflowError):
             damaged = True
-    if damaged or comma != ",":
+    if keeps and (damaged or comma != ","):
         kept = path.with_name("metrics-damaged.csv")
         kept.write_bytes(content)
         warn(f"'{path}' is damaged: {len(rows)} rows are taken over; as it was, it is '{kept}'")

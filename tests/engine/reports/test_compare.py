@@ -33,12 +33,12 @@ def rows(text: str) -> list[list[str]]:
     return [line.split("  ")[0].split() for line in text.splitlines()[1:]]
 
 
-FIRST = {1: 0.91, 2: 0.93, 3: 0.92, 4: 0.95}
-SECOND = {1: 0.90, 2: 0.90, 3: 0.91, 4: 0.92}
+FIRST = {"1": 0.91, "2": 0.93, "3": 0.92, "4": 0.95}
+SECOND = {"1": 0.90, "2": 0.90, "3": 0.91, "4": 0.92}
 
 
 def test_runs_of_one_configuration_are_one_row_best_validation_first(capsys):
-    for seed, acc in FIRST.items():
+    for seed, acc in enumerate(FIRST.values(), start=1):
         made(f"a-seed{seed}", {"val/loss": 1 - acc, "test/acc": 0.5}, seed)
         made(f"b-seed{seed}", {"val/loss": 2 - acc, "test/acc": 0.9}, seed, lr=0.2)
     compare(["--all"])
@@ -87,7 +87,7 @@ def test_the_metric_of_each_module_and_its_direction(capsys):
     [
         (SECOND, stats.ttest_rel([*FIRST.values()], [*SECOND.values()])),
         (
-            {seed + 100: acc for seed, acc in SECOND.items()},
+            {f"1{seed}": acc for seed, acc in SECOND.items()},
             stats.ttest_ind([*FIRST.values()], [*SECOND.values()], equal_var=False),
         ),
     ],
@@ -104,7 +104,7 @@ def test_the_difference_is_scipys(second, expected):
 
 def test_a_difference_by_hand():
     """Pairs differ by 1, 2, 3: t = 2 / (1 / √3), on two degrees of freedom."""
-    found = difference({1: 1.0, 2: 2.0, 3: 3.0}, {1: 0.0, 2: 0.0, 3: 0.0})
+    found = difference({"1": 1.0, "2": 2.0, "3": 3.0}, {"1": 0.0, "2": 0.0, "3": 0.0})
     assert not isinstance(found, str)
     t = 2 * math.sqrt(3)
     assert found.p == pytest.approx(1 - t / math.sqrt(2 + t * t))
@@ -112,8 +112,8 @@ def test_a_difference_by_hand():
 
 
 def test_too_few_seeds_and_no_spread_are_said():
-    assert "takes 3 of each" in str(difference({1: 0.1, 2: 0.2}, FIRST))
-    assert "in every pair" in str(difference(FIRST, {k: v - 0.25 for k, v in FIRST.items()}))
+    assert "takes 3 of each" in str(difference({"1": 0.1, "2": 0.2}, FIRST))
+    assert "without any spread" in str(difference(FIRST, {k: v - 0.25 for k, v in FIRST.items()}))
 
 
 @pytest.mark.parametrize(
@@ -141,6 +141,46 @@ def test_names_are_escaped_on_the_page():
     page = Path("runs/compare.html").read_text()
     assert "&lt;script&gt;x" in page
     assert "<script>x" not in page
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["a-seed42", "a-seed43"], "a"),
+        (["a-seed9", "a-seed10"], "a"),
+        (["x-1", "x-2"], "x"),
+        (["one", "two"], "one"),
+        (["baa", "bba"], "b"),
+    ],
+)
+def test_a_row_is_called_what_its_runs_begin_with(names, told):
+    for seed, name in enumerate(names):
+        made(name, {"val/loss": 0.5}, seed)
+    [group] = grouped(newest_runs(None))
+    assert group.name == told
+
+
+def test_rows_of_one_name_are_told_apart_and_a_missing_score_is_counted(capsys):
+    for seed in range(3):
+        made(f"x-{seed}", {"val/acc": 0.5, "val/loss": None if seed == 2 else 0.5}, seed)
+        made(f"x-{seed + 3}", {"val/acc": 0.5, "val/loss": 0.4}, seed, lr=0.2)
+    compare(["--all"])
+    first, second = capsys.readouterr().out.splitlines()[1:3]
+    assert first.startswith("x (2)  3  0.4000 ± 0.0000  ")
+    assert second.startswith("x      3  0.5000 ± 0.0000 (2 of 3)")
+
+
+def test_a_side_of_several_configurations_has_no_test(capsys):
+    for seed in range(3):
+        made(f"a-seed{seed}", {"val/loss": 0.5 + seed}, seed, lr=0.1 + (seed == 2))
+        made(f"b-seed{seed}", {"val/loss": 0.1 * seed}, seed, lr=7)
+    compare(["a", str(Path("runs/b").absolute())])
+    assert "no test: a has runs of 2 configurations" in capsys.readouterr().out
+
+
+def test_two_ways_of_choosing_runs_are_one_too_many():
+    with pytest.raises(UserError, match="one of these"):
+        compare(["a", "--all"])
 
 
 # ---- --seeds
