@@ -60,6 +60,10 @@ def update(words: list[str]) -> None:
     record(project, wanted, _version(after))
     apply(project, merge)
     _tell(merge, commit, wanted, before, after)
+    print(
+        "\nlook at it with `git diff`, test it with `pytest`; this takes it back:\n"
+        f"  git stash -u -- {package}/engine tests pyproject.toml"
+    )
 
 
 def recorded(project: Path) -> tuple[str, str]:
@@ -199,7 +203,6 @@ def _tell(
         print("\n".join(f"  {line}" for line in lines))
     if packages := sorted(_dependencies(after) - _dependencies(before)):
         print(f"\npackages for pyproject.toml: {', '.join(packages)}")
-    print("\nlook at it with `git diff`, test it with `pytest`; `git stash -u` takes it back")
 
 
 def new_lines(before: bytes, after: bytes) -> list[str]:
