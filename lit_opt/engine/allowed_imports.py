@@ -65,19 +65,31 @@ def packages_in_flags(words: Iterable[str]) -> set[str]:
 
 
 def packages_in_text(text: str) -> set[str]:
-    return set(filter(is_package_here, {match[1] for match in IMPORT_PATH.finditer(text)}))
+    return set(filter(None, (package_of(match[0]) for match in IMPORT_PATH.finditer(text))))
 
 
-def is_package_here(name: str) -> bool:
-    """Whether it is a module's or package's, neither Python's own nor a folder like `runs`."""
-    package = name.partition(".")[0]
-    if package in {*sys.stdlib_module_names, *sys.builtin_module_names, "jsonargparse", "__main__"}:
-        return False
-    try:
-        spec = find_spec(package)
-    except ValueError:  # a module that was made by hand
-        return False
-    return spec is not None and spec.has_location
+def package_of(path: str) -> str | None:
+    """The package or module here whose part an import path names; None for a folder like `runs`.
+
+    Of a package without `__init__.py`, the module or package in it. None for Python's own, too.
+    """
+    parts = path.replace(":", ".").split(".")
+    if parts[0] in {
+        *sys.stdlib_module_names,
+        *sys.builtin_module_names,
+        "jsonargparse",
+        "__main__",
+    }:
+        return None
+    for length in range(1, len(parts)):
+        name = ".".join(parts[:length])
+        try:
+            spec = find_spec(name)  # imports nothing, as what is around has no code
+        except (ValueError, ImportError):  # a module that was made by hand
+            return None
+        if spec is None or spec.has_location:
+            return name if spec else None
+    return None
 
 
 def allowed_here() -> list[str]:

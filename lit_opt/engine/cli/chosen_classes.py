@@ -38,7 +38,7 @@ def choose_classes(program: Program, words: list[str]) -> tuple[Program, list[st
     for group, value in chosen.items():
         if group not in flagged:
             check_import(value, f"--{group}")
-    allow(value.partition(".")[0] for value in flagged.values())
+    allow(value.rpartition(".")[0] for value in flagged.values())
     chosen |= flagged
     stated = {"model": _class_path(program.model), "data": _class_path(program.data)}
     chosen = {group: path for group, path in chosen.items() if path != stated[group]}

@@ -168,6 +168,9 @@ def check_objects(built: Objects, config: Namespace, checkpoint: Mapping[str, An
         value = config.trainer[flag]
         if isinstance(value, int | float) and not value >= least:  # nan, too
             raise UserError(f"--{flag} is {value}; expected at least {least}")
+    for callback in built.trainer_arguments.callbacks or []:
+        if isinstance(patience := getattr(callback, "patience", 0), int) and patience < 0:
+            raise UserError(f"{type(callback).__name__}: patience {patience}; expected at least 0")
     workers = getattr(data, "num_workers", 0)
     for flag, count in (("devices", config.trainer.devices), ("num_workers", workers)):
         if str(count).isdigit() and int(count) > PER_CORE * (os.cpu_count() or 1):

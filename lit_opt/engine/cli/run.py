@@ -39,7 +39,16 @@ from lit_opt.engine.runs.allowance import allowed_before
 from lit_opt.engine.runs.atomic_file import write_text
 from lit_opt.engine.runs.checkpoint_file import LAST, best_checkpoint, newest_valid
 from lit_opt.engine.runs.environment import record_start
-from lit_opt.engine.runs.folder import folder_of, is_finished, locked, mark_finished, probe, run_of
+from lit_opt.engine.runs.folder import (
+    folder_of,
+    is_finished,
+    is_new,
+    locked,
+    mark_finished,
+    probe,
+    remove_all,
+    run_of,
+)
 from lit_opt.engine.runs.loggers import TellLoggers, params_of_run
 from lit_opt.engine.runs.resume.changed_hyperparameters import FINDERS, changes
 from lit_opt.engine.runs.resume.signals import StopOnSignal
@@ -77,7 +86,7 @@ def run(program: Program, words: list[str]) -> Run:
         config = line.parse()
         peeked = build_data(line, config)
         _keep_facts(line.command, peeked, checkpoint, point, folder)
-        implied = data_of(peeked).implied_options(config.model)
+        implied = data_of(peeked).implied_options(config.get("model", {}))
         line.imply(implied)
         config = line.parse(last=True)
         config = fill_sizes(config, implied, line.flags, line.assumed)
@@ -222,6 +231,7 @@ def _recorded(
         return
     probe(this.folder, sum(p.nbytes for p in this.model.parameters()) if this.kept else 0)
     path = this.folder / "config.yaml"
+    made = is_new(this.folder)
     before = path.read_bytes() if path.is_file() else None
     text = line.dump(of_the_experiment(config, implied, line.chosen))
     write_text(path, f"# python train.py --config {path}\n{text}")
@@ -230,6 +240,12 @@ def _recorded(
         with report_if_broken(this.folder, this.trainer):
             yield
     except (RunError, Stopped):
+        raise
+    except UserError:
+        if made and this.trainer.global_step == 0:
+            remove_all(this.folder)
+        elif before is not None:
+            write_text(path, before)
         raise
     except Exception:  # such as another batch size inside an epoch
         if before is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lit_opt.engine.errors import UserError
+
 
 def every_fifth(y: Tensor) -> Tensor:
     """bool (N,): a fixed 80/20 split, True for every fifth sample within each class.
@@ -32,6 +34,8 @@ def split_indices(strata: Tensor, val_fraction: float, seed: int) -> tuple[Tenso
     strata: int64 (N,) >= 0, such as the classes. The share of each in val is within one sample of
     val_fraction of it, and none goes to val whole. All 0: a cut at random.
     """
+    if not 0 <= seed < 2**63:
+        raise UserError(f"--split_seed {seed}: expected a number from 0 to {2**63 - 1}")
     order = torch.randperm(len(strata), generator=torch.Generator().manual_seed(seed))
     order = order[strata[order].argsort(stable=True)]  # one by one, shuffled within
     in_val = torch.zeros(len(strata), dtype=torch.bool)

@@ -39,7 +39,9 @@ def build_optimizer(
     if isinstance(of, nn.Module):
         _check_parameters(cls, of)
         decays = "weight_decay" in inspect.signature(cls).parameters
-        spare = bool(given.pop("no_decay", False)) if decays else False
+        spare = given.pop("no_decay", False) if decays else False
+        if not isinstance(spare, bool):
+            raise UserError(f"--optimizer.no_decay {spare}: expected true or false")
         groups = param_groups(of, lr, lr_factors, spare)
         if cls is torch.optim.Muon:
             cls, groups = MuonAdamW, split_hidden(of, groups)

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-from lit_opt.engine.allowed_imports import allowed_here, is_package_here
+from lit_opt.engine.allowed_imports import allowed_here
 
 KEY_BYTES = 32
 
@@ -40,7 +40,7 @@ def allowed_before(run: Path) -> list[str]:
         sealed = [start["allowed"] for start in starts if _is_sealed(start, key or b"")]
     except (OSError, ValueError, TypeError, RecursionError):
         return []
-    return sorted(filter(is_package_here, {name for names in sealed for name in names}))
+    return sorted({name for names in sealed for name in names})
 
 
 def _is_sealed(start: Any, key: bytes) -> bool:

@@ -117,6 +117,20 @@ def probe(run: Path, size: int) -> None:
         ) from error
 
 
+def is_new(run: Path) -> bool:
+    """Whether nothing has been written to it but the lock."""
+    return {path.name for path in run.iterdir()} <= {LOCK}
+
+
+def remove_all(run: Path) -> None:
+    """What a start wrote that was refused before its first step; `locked` removes the folder."""
+    for path in run.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != LOCK:
+            path.unlink(missing_ok=True)
+
+
 # ---- one process at a time
 
 
@@ -145,7 +159,7 @@ def locked(run: Path) -> Iterator[None]:
             yield
         finally:
             with contextlib.suppress(OSError):
-                if [path.name for path in run.iterdir()] == [LOCK]:
+                if is_new(run):
                     (run / LOCK).unlink()
                     run.rmdir()
                     run.parent.rmdir()  # which is left, if other runs are in it
