@@ -11,7 +11,6 @@ SHARED = ROOT.parent / "shared/data"
 SPEED = ["bare loop", "tutorial", "Lightning documented", "lit-opt", "lit-opt, 32 steps in one"]
 SPEED += ["lit-opt, bf16-mixed", "tutorial, scored", "lit-opt, scored", "tutorial / lit-opt"]
 SPEED += [f"tutorial / lit-opt, {what}" for what in ("32 steps in one", "bf16-mixed", "scored")]
-SEEDS = ["val/acc", "val/loss", "test/acc", "test/loss", "seconds", "training"]
 CHECKPOINTS = ["torch.save saved", "torch.save loaded", "Lightning saved", "Lightning loaded"]
 CHECKPOINTS += [f"lit-opt {done}" for done in ("saved", "loaded", "verified")]
 
@@ -21,7 +20,6 @@ CHECKPOINTS += [f"lit-opt {done}" for done in ("saved", "loaded", "verified")]
     ("command", "printed"),
     [
         ("speed.py --samples=2048 --rounds=1 --batch_sizes 1024", SPEED),
-        (f"seeds.py {ROOT}/configs/digits.yaml --seeds=2 --epochs=1", SEEDS),
         ("image_folder.py --images=40 --rounds=1", ["lit-opt, second epoch on"]),
         ("checkpoints.py --megabytes=2 --rounds=1", CHECKPOINTS),
         ("bare_loops.py --steps=2 --rounds=1 --cpu", ["char_lm", "stream", "table", "gan"]),

@@ -90,7 +90,7 @@ def table_of(groups: list[SeedGroup], sort: str | None) -> tuple[list[str], list
     """The header and the rows, what says most first.
 
     Name, number of runs, the metric that sorts and the same of the test, what differs in all, the
-    other metrics, what only some have, such as an argument of one net.
+    other metrics, the time of a fit, what only some have, such as an argument of one net.
     """
     first = sort or monitored(groups) or ""
     twin = first.replace("val", "test", 1)
@@ -99,7 +99,8 @@ def table_of(groups: list[SeedGroup], sort: str | None) -> tuple[list[str], list
     ahead = {name: columns.pop(name) for name in (first, twin) if name in columns}
     options = differing(groups)
     of_all = {name: column for name, column in options.items() if NONE not in column}
-    ahead |= of_all | columns | options
+    seconds = [group.shown_seconds() for group in groups]
+    ahead |= of_all | columns | ({"seconds": seconds} if {*seconds} != {NONE} else {}) | options
     counts = [[group.name for group in groups], [str(len(group.runs)) for group in groups]]
     lines = zip(*counts, *ahead.values(), strict=True)
     return ["run", "n", *ahead], [list(line) for line in lines]

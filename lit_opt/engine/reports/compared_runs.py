@@ -28,7 +28,8 @@ class ComparedRun:
 
     `scores` are those of metrics.json that are finite; `options` the configuration by full names;
     `state` is "finished", or what is known of its end; `monitor` and `mode` chose best.ckpt;
-    `made_by` are the commit, the versions and the device of its last start.
+    `seconds` is how long its last fit took; `made_by` are the commit, the versions and the device
+    of its last start.
     """
 
     folder: Path
@@ -38,6 +39,7 @@ class ComparedRun:
     seed: int | None = None
     monitor: str | None = None
     mode: str | None = None
+    seconds: float | None = None
     made_by: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -54,6 +56,14 @@ class SeedGroup:
 
     def values(self, metric: str) -> list[float]:
         return [run.scores[metric] for run in self.runs if metric in run.scores]
+
+    def shown_seconds(self) -> str:
+        """Mean and standard deviation of the time that a fit took, if all runs know theirs."""
+        known = [run.seconds for run in self.runs if run.seconds is not None]
+        if len(known) < len(self.runs):
+            return NONE
+        spread = f" ± {statistics.stdev(known):.1f}" if len(known) > 1 else ""
+        return f"{statistics.mean(known):.1f}{spread}"
 
     def mean(self, metric: str) -> float:
         values = self.values(metric)
@@ -94,6 +104,7 @@ def run_at(folder: Path) -> ComparedRun:
         int(seed) if seed.isdecimal() else None,
         monitor if isinstance(monitor := ended.get("monitor"), str) else None,
         ended.get("mode"),
+        float(took) if _is_finite_number(took := ended.get("seconds")) else None,
         _circumstances(last),
     )
 
