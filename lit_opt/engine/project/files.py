@@ -19,16 +19,25 @@ KEPT_CONFIG = "configs/digits.yaml"
 
 # What an update replaces: the engine, its tests, and what these stand on.
 REPLACED: tuple[str, ...] = (f"{TEMPLATE}/engine/", "tests/engine/")
-TOOLS: tuple[str, ...] = (
+TOOLS = [
     "conftest",
     "digits_as_files",
     "digits_program",
     "memory",
     "recorder",
     "sabotage",
-)
-TOOLS += ("terminal",)
-PROMISES = ("architecture", "faults", "pretended_gpu", "processes", "trainer_flags", "twin")
+    "terminal",
+]
+PROMISES = [
+    "architecture",
+    "faults",
+    "pretended_gpu",
+    "processes",
+    "trainer_flags",
+    "twin",
+    "two_nodes",
+]
+PROMISES += ["unreadable"]
 REPLACED += tuple(f"tests/{name}.py" for name in TOOLS)
 REPLACED += tuple(f"tests/test_{name}.py" for name in PROMISES)
 

@@ -93,7 +93,7 @@ def run_at(folder: Path) -> ComparedRun:
     )
     last = starts[-1] if starts and isinstance(starts[-1], dict) else {}
     ended = _mapping_in(last, "ended")
-    finished = (folder / ".finished").is_file()
+    finished, took = (folder / ".finished").is_file(), ended.get("seconds", math.nan)
     options = _options(folder / "config.yaml")
     seed = options.get("seed_everything", "")
     return ComparedRun(
@@ -104,7 +104,7 @@ def run_at(folder: Path) -> ComparedRun:
         int(seed) if seed.isdecimal() else None,
         monitor if isinstance(monitor := ended.get("monitor"), str) else None,
         ended.get("mode"),
-        float(took) if _is_finite_number(took := ended.get("seconds")) else None,
+        float(took) if _is_finite_number(took) else None,
         _circumstances(last),
     )
 
