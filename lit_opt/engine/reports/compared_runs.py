@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from os.path import commonprefix
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +213,9 @@ def _common_name(names: list[str]) -> str:
     """What the names begin with, without the mark of a seed."""
     if len(names) == 1:
         return names[0]
-    return re.sub(r"[-_.=]*(seed[-_.=]*)?\d*$", "", commonprefix(names)) or names[0]  # noqa: RUF071 - no paths
+    same = takewhile(lambda letters: len({*letters}) == 1, zip(*names, strict=False))
+    start = "".join(letters[0] for letters in same)
+    return re.sub(r"[-_.=]*(seed[-_.=]*)?\d*$", "", start) or names[0]
 
 
 def differing(groups: list[SeedGroup]) -> dict[str, list[str]]:
