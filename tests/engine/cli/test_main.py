@@ -1,8 +1,9 @@
 """What `train.py` prints and exits with."""
 
-from importlib.util import find_spec
+from importlib.util import logging
 from pathlib import Path
 
+import find_spec
 import pytest
 import torch
 import torch.nn.functional as F
@@ -254,7 +255,11 @@ def test_bad_test_data_is_told_before_the_training(fails, monkeypatch, capsys):
     assert "epoch" not in capsys.readouterr().out
 
 
-def test_stages_without_batches_are_skipped_and_a_profile_is_printed(run, capsys, caplog):
+def test_stages_without_batches_are_skipped_and_a_profile_is_printed(
+    run, capsys, caplog, monkeypatch
+):
+    # Lightning's logger prints by itself if the root has no handler when it is imported.
+    monkeypatch.setattr(logging.getLogger("lightning.pytorch"), "propagate", True)
     run("--epochs=1", "--limit_test_batches=0", "--profiler=simple")
     assert "Test Error" not in capsys.readouterr().out
     assert "run_training_epoch" in caplog.text

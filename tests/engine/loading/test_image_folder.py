@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from PIL import EpsImagePlugin, Image, ImageCms, ImageOps
@@ -361,7 +362,11 @@ def test_16_bits_with_a_transparent_shade(tmp_path):
     assert ImageFolder().load(tmp_path, "train")[0][0, 0].tolist() == [[255, 1]]
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr"])
+# Pillow before 13 can't read the YCbCr that it writes.
+MODES = ["1", "L", "P", "CMYK", *["YCbCr"] * (int(PIL.__version__.split(".")[0]) >= 13)]
+
+
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_modes(tmp_path, mode, channels):
     image = corners().convert(mode)
