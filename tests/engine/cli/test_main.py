@@ -1,9 +1,9 @@
 """What `train.py` prints and exits with."""
 
-from importlib.util import logging
+import logging
+from importlib.util import find_spec
 from pathlib import Path
 
-import find_spec
 import pytest
 import torch
 import torch.nn.functional as F
