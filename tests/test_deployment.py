@@ -51,6 +51,28 @@ def test_the_first_process_of_a_container_saves_and_leaves():
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root, unshare")
+def test_the_first_process_of_a_container_leaves_while_it_imports():
+    command = ["unshare", "--fork", "--pid", "--mount-proc", *RUN, "--name=a", *FEW]
+    with subprocess.Popen(command, env=VARIABLES) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        listens = 1 << signal.SIGTERM - 1
+        deadline = time.monotonic() + 60
+        while not (found := children.read_text().split()) or not _caught(found[0]) & listens:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.kill(int(found[0]), signal.SIGTERM)
+        assert process.wait(60) == 143
+    assert not Path("runs").exists()
+
+
+def _caught(pid: str) -> int:
+    """The signals that a process has handlers for, a bit each."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"^SigCgt:\s*(\w+)", status, re.MULTILINE)[1], 16)
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_a_job_of_slurm_is_queued_again_and_goes_on(tmp_path):
     """With a srun that runs what it is given, and a scontrol that notes what it is told."""

@@ -31,6 +31,7 @@ SLURM = {
 DOCUMENTED = {
     *(".finished", ".lock", "config.yaml", "environment.json", "metrics.csv", "metrics.json"),
     *(f"checkpoints/{name}.ckpt" for name in ("best", "last", "previous")),
+    *("outcomes.json", "report.html"),
 }
 # Files for every start and for every state of the code.
 NUMBERED = ("events.out.tfevents.", "uncommitted-", "unused_hpc_")

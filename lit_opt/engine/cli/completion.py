@@ -1,29 +1,37 @@
 """`python train.py completion bash`: a script by which a shell completes the command line."""
 
+import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from lit_opt.engine.cli.options import COMMANDS, SYNONYMS, Options
 from lit_opt.engine.cli.program import Program
 from lit_opt.engine.cli.verbs import VERBS, VERBS_OF_PROGRAM, verb_named
+from lit_opt.engine.errors import Stopped
 from lit_opt.engine.verb_parser import VerbParser
 
-CHOICES = {
-    "accelerator": ["auto", "cpu", "gpu", "mps"],
-    "precision": ["auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true"],
-}
-# `=` is a word of its own to bash. Other scripts of Python are completed by their file names.
+# `=` is a word of its own to bash. Other scripts of Python, and what has no names such as the value
+# of --config, are completed by the names of files.
 SCRIPT = r"""# Into a file that ~/.{shell}rc sources: python train.py completion {shell} > FILE
 {start}_lit_opt() {{
-  local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}}
+  local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}} at=0 words=
   COMPREPLY=()
-  [[ " ${{COMP_WORDS[*]:0:COMP_CWORD}} " == *train.py\ * ]] || return
+  while [[ ${{COMP_WORDS[at]}} != train.py && ${{COMP_WORDS[at]}} != */train.py ]]; do
+    at=$((at + 1))
+    if [[ $at -ge $COMP_CWORD ]]; then return; fi
+  done
   if [[ $before == = ]]; then before=${{COMP_WORDS[COMP_CWORD-2]}}; fi
   if [[ $word == = ]]; then word=; fi
-  case $before in
-{cases}
-    *) COMPREPLY=($(compgen -W {words} -- "$word")) ;;
+  case ${{COMP_WORDS[at+1]}} in
+{verbs}
+    *) case ${{before%+}} in
+{values}
+      *) if [[ $word == -* ]]; then words={flags}; fi ;;
+    esac ;;
   esac
+  if [[ $COMP_CWORD -eq $((at + 1)) && $word != -* ]]; then words={commands}; fi
+  COMPREPLY=($(compgen -W "$words" -- "$word"))
 }}
 complete -o default -F _lit_opt python python3 train.py ./train.py
 """
@@ -39,17 +47,26 @@ def completion(words: list[str], program: Program) -> None:
 def script(shell: str, program: Program) -> str:
     """The names are written into it, so that nothing is imported while somebody types."""
     from lit_opt.engine.cli.command_line import CommandLine
+    from lit_opt.engine.cli.schema import schema_of
 
     options = CommandLine(program, ["fit"]).options
-    verbs = [*COMMANDS, *filter(verb_named, VERBS), *VERBS_OF_PROGRAM]
-    cases = "\n".join(
-        f"    {'|'.join(_both(options, name))}) "
-        f'COMPREPLY=($(compgen -W {shlex.quote(" ".join(values))} -- "$word")) ;;'
-        for name, values in sorted(choices_of(options).items())
+    verbs = [verb for verb in (*VERBS, *VERBS_OF_PROGRAM) if verb_named(verb)]
+    told = schema_of(program)["properties"].items()
+    values = {f"--{name}": [*values_in(schema)] for name, schema in told}
+    return SCRIPT.format(
+        shell=shell,
+        start="autoload -U bashcompinit && bashcompinit\n" if shell == "zsh" else "",
+        verbs=_cases({verb: _taken_by_verb(verb, program) for verb in verbs}),
+        values=_cases({flag: known for flag, known in values.items() if known}),
+        flags=shlex.quote(" ".join(sorted({f"--{name}" for name in flags_of(options)}))),
+        commands=shlex.quote(" ".join([*COMMANDS, *verbs])),
     )
-    start = "autoload -U bashcompinit && bashcompinit\n" if shell == "zsh" else ""
-    listed = shlex.quote(" ".join([*verbs, *sorted({f"--{n}" for n in flags_of(options)})]))
-    return SCRIPT.format(shell=shell, start=start, cases=cases, words=listed)
+
+
+def _cases(words: dict[str, list[str]]) -> str:
+    return "\n".join(
+        f"    {word}) words={shlex.quote(' '.join(known))} ;;" for word, known in words.items()
+    )
 
 
 def flags_of(options: Options) -> Iterable[str]:
@@ -59,22 +76,22 @@ def flags_of(options: Options) -> Iterable[str]:
     yield from (name for name in SYNONYMS if len(name) > 1)
 
 
-def choices_of(options: Options) -> Mapping[str, list[str]]:
-    """The values that have names, by the short name of their option."""
-    from torch import optim
-
-    from lit_opt.engine.cli.arguments import classes_in
-
-    found = dict(CHOICES)
-    for name, homes in options.homes.items():
-        classes = {own for home in homes for own, _ in classes_in(home)}
-        found[options.short(name)] = sorted(classes)
-    optimizers = [name for name in optim.__all__ if isinstance(vars(optim)[name], type)]
-    schedulers = [name for name in optim.lr_scheduler.__all__ if name != "LRScheduler"]
-    given = {"model.optimizer": optimizers, "model.scheduler": schedulers}
-    return found | {options.short(k): v for k, v in given.items() if k in options.names}
+def values_in(schema: dict[str, Any]) -> Iterator[str]:
+    """The values that have names: `true` and `false` of a switch among them."""
+    if schema.get("type") == "boolean":
+        yield from ("true", "false")
+    yield from (value for value in schema.get("enum", ()) if isinstance(value, str))
+    for inner in schema.get("anyOf", ()):
+        yield from values_in(inner)
 
 
-def _both(options: Options, short: str) -> list[str]:
-    full = [name for name in options.names if options.short(name) == short]
-    return [f"--{name}" for name in dict.fromkeys([short, *full])]
+def _taken_by_verb(verb: str, program: Program) -> list[str]:
+    """The options that its `--help` lists, and the choices of a word without an option."""
+    function = verb_named(verb)
+    try:
+        if function:
+            function(["--help"], *([program] if verb in VERBS_OF_PROGRAM else []))
+    except Stopped as told:
+        choices = re.findall(r"(?<![\w-] )\{([\w,]+)\}", str(told).partition("\n\n")[0])
+        return sorted({*re.findall(r"--[\w-]+", str(told)), *",".join(choices).split(",")} - {""})
+    return []

@@ -1,5 +1,7 @@
 """`main`, what `train.py` runs: help, version, one command, the exit status."""
 
+import os
+import signal
 import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -36,6 +38,8 @@ def main(
     """
     if not isinstance(program, Program):
         program = Program(program, data)
+    if os.getpid() == 1:  # of a container: the kernel drops its SIGTERM where nobody listens
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     with unfailing_streams():
         return _main(program, list(sys.argv[1:] if args is None else args))
 

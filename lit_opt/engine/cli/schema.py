@@ -2,14 +2,17 @@
 
 import inspect
 import json
+import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lit_opt.engine.cli.choices import OF_COMMANDS, choices_of
 from lit_opt.engine.cli.options import OF_OTHER_MODULES, SYNONYMS
 from lit_opt.engine.cli.program import Program
+from lit_opt.engine.optim.name_matching import comparable
 from lit_opt.engine.verb_parser import VerbParser
 
 JsonSchema = dict[str, Any]
@@ -23,13 +26,10 @@ PLAIN_TYPES: dict[Any, str] = {
 }
 # Options of a command, which no config sets.
 NOT_IN_CONFIGS = {"config", "help", "print_config"}
-# Of options that no class has.
-OF_COMMANDS: JsonSchema = {
-    "seed_everything": {"type": ["integer", "boolean"]},
-    "name": {"type": "string"},
-}
 # An object is given by its name, its class path, or a mapping of name or path and arguments.
 OBJECT: JsonSchema = {"type": ["string", "object", "array", "null"]}
+OF_OWN_CLASSES = ("model", "data")
+OWN_CLASS: JsonSchema = {"type": ["string", "object"], "required": ["class_path"]}
 
 
 def schema(words: list[str], program: Program) -> None:
@@ -51,49 +51,62 @@ def schema_of(program: Program) -> JsonSchema:
     line = CommandLine(program, ["fit"])
     classes = {"trainer": Trainer, "model": line.model_class, "data": line.data_class}
     groups: dict[str, JsonSchema] = {name: {} for name, cls in classes.items() if cls}
+    choices = choices_of(line.options)
     flat: JsonSchema = {}
     for name in sorted(line.options.names - NOT_IN_CONFIGS):
         group, _, key = name.rpartition(".")
         value = _of_parameter(classes.get(group), key)
-        if name in line.options.homes or name in line.options.specs:
-            value = {key: told for key, told in value.items() if key == "description"} | OBJECT
+        if name in {*choices, *line.options.specs}:
+            value = _of_names(value, choices.get(name, []), closed=name not in line.options.homes)
         if group in groups:
             groups[group][key] = value
         flat |= {name: value, line.options.short(name): value}
-    flat |= {name: {} for name in OF_OTHER_MODULES if name not in flat}
+    flat |= {name: _of_type(OF_COMMANDS[name]) for name in OF_OTHER_MODULES if name not in flat}
     flat |= {word: flat[name] for word, name in SYNONYMS.items() if name in flat and len(word) > 1}
-    whole = {name: _object_of(keys, classes[name]) for name, keys in groups.items()}
+    flat |= {name: _of_group(keys, name) for name, keys in groups.items()}
+    inner = "|".join(map(re.escape, flat.keys() - groups.keys()))
+    known = {"anyOf": [{"enum": sorted(flat)}, {"pattern": rf"^({inner})(\.[\w.]+)?\+?$"}]}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "A config of `python train.py --config FILE`",
-        **_object_of(flat | whole, None),
+        "type": "object",
+        "properties": flat,
+        # A class of one's own has options that are not known here.
+        "if": {"anyOf": [{"required": [n], "properties": {n: OWN_CLASS}} for n in OF_OWN_CLASSES]},
+        "else": {"propertyNames": known},
     }
 
 
-def _object_of(keys: Mapping[str, JsonSchema], cls: type | None) -> JsonSchema:
-    """Only these keys, arguments of objects (`optimizer.lr`) and additions (`callbacks+`).
+def _of_group(keys: Mapping[str, JsonSchema], name: str) -> JsonSchema:
+    """Only these keys, and additions (`callbacks+`); or a class of one's own and what it takes."""
+    known = {"type": "object", "properties": keys, "additionalProperties": False}
+    known["patternProperties"] = {r"^\w+\+$": {}}
+    return {"anyOf": [known, OWN_CLASS]} if name in OF_OWN_CLASSES else known
 
-    A group may also name a class of one's own, whose arguments are not known here.
+
+def _of_names(value: JsonSchema, names: Sequence[str], closed: bool) -> JsonSchema:
+    """Of an option whose value is an object that goes by a name.
+
+    Args:
+        value: What its type tells.
+        names: Those that editors propose.
+        closed: Whether nothing but these, in any case, and import paths are names.
     """
-    added: JsonSchema = (
-        {r"^[\w.]+\+$": {}, r"^[\w]+\.[\w.]+$": {}} if cls is None else {r"^\w+\+$": {}}
-    )
-    found = {"type": "object", "properties": keys, "patternProperties": added}
-    known: JsonSchema = {**found, "additionalProperties": False}
-    if cls is None or cls.__name__ == "Trainer":
-        return known
-    own = {"type": "object", "required": ["class_path"]}
-    return {"anyOf": [known, own, {"type": "string"}]}
+    told = {key: text for key, text in value.items() if key in ("description", "default")}
+    if not (closed and names):
+        return {**told, "anyOf": [{"enum": names}, OBJECT, *([value] if "anyOf" in value else [])]}
+    spelt = "|".join(["_*".join(f"[{c}{c.upper()}]" for c in comparable(name)) for name in names])
+    named = {"anyOf": [{"enum": names}, {"pattern": rf"\.|^({spelt}|none)_*([lL]_*[rR])?$"}]}
+    inner = {"type": "object", "properties": {"name": named, "class_path": named}}
+    return {**told, "anyOf": [{"type": "string", **named}, inner, {"type": "null"}]}
 
 
 def _of_parameter(cls: type | None, key: str) -> JsonSchema:
     """The type, default and description of an argument of a class; {} for other options."""
     if cls is None or key not in (found := _parameters(cls)):
-        return OF_COMMANDS.get(key, {})
+        return _of_type(OF_COMMANDS.get(key, Any))
     parameter, hint = found[key]
-    value = _of_type(hint)
-    if key == "precision":  # `auto` is ours
-        value = {"type": ["string", "integer", "null"]}
+    value = _of_type(typing.Literal["auto"] | hint if key == "precision" else hint)
     if isinstance(parameter.default, bool | int | float | str):
         value = {**value, "default": parameter.default}
     if told := _described(cls).get(key):
@@ -132,6 +145,6 @@ def _of_type(hint: Any) -> JsonSchema:
         return {} if {} in kinds else {"anyOf": kinds}
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return {"type": "object"}
-    if isinstance(origin, type) and issubclass(origin, Sequence | set | frozenset):
+    if isinstance(origin, type) and issubclass(origin, Iterable):
         return {"type": "array"}
     return OBJECT if isinstance(hint, type) and hint is not object else {}

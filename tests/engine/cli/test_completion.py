@@ -1,5 +1,6 @@
 """What a bash completes, asked as it asks itself."""
 
+import shlex
 import shutil
 import subprocess
 
@@ -19,7 +20,16 @@ ASKED = {
     "python train.py --accelerator g": ["gpu"],
     "python train.py comp": ["compare", "completion"],
     "python train.py --see": ["--seed", "--seed_everything"],
+    "python train.py --callbacks+ = EarlyS": ["EarlyStopping"],
+    "python train.py --resume ": ["false", "true"],
+    "python train.py --monitor_mode ": ["max", "min"],
+    "python train.py --config ": [],
+    "python train.py completion ": ["--help", "bash", "zsh"],
+    "python train.py compare --la": ["--last"],
+    "python train.py compare --lr": [],
+    "python train.py fit pre": [],
     "python other.py --net Co": [],
+    "python mytrain.py --net Co": [],
     "python train.py --net nothing": [],
 }
 
@@ -32,7 +42,7 @@ def completes(tmp_path_factory):
     def completes(line: str) -> list[str]:
         words = line.split(" ")
         asks = (
-            f"source {path}; COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; "
+            f"source {path}; COMP_WORDS=({shlex.join(words)}); COMP_CWORD={len(words) - 1}; "
             'complete -p python >/dev/null && _lit_opt && printf "%s\\n" "${COMPREPLY[@]}"'
         )
         done = subprocess.run(["bash", "-c", asks], capture_output=True, text=True)

@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from conftest import ROOT
 from digits_program import program
 from jsonschema import Draft7Validator
 
+from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.schema import schema_of
 from lit_opt.engine.cli.verbs import verb_named
 
@@ -48,12 +50,48 @@ def test_the_config_of_a_run_is_valid(validator, trained):
         {"model": {"lr": "fast"}},
         {"flip": 3},
         {"seed": [1]},
+        {"trainer.max_epoch": 3},
+        {"optimiser.momentum": 0.9},
+        {"precision": "fp8"},
+        {"accelerator": "gpuu"},
+        {"compile": "fastest"},
+        {"monitor_mode": "big"},
+        {"ema": "often"},
+        {"resume": "maybe"},
+        {"optimizer": "AdamWW"},
+        {"model": {"scheduler": {"name": "OneCircleLR"}}},
+        {"data": "my.Data", "trainer": {"max_epoch": 3}},
     ],
     ids=str,
 )
 def test_mistakes_are_found(validator, mistaken):
     whole = copy.deepcopy({"max_epochs": 3, "net": "MLP"}) | mistaken
     assert [*validator.iter_errors(whole)]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"logger": False},
+        {"optimizer": "a_dam_w", "scheduler": "one_cycle"},
+        {"optimizer": {"name": "sgd", "momentum": 0.9}, "optimizer.nesterov": True},
+        {"scheduler": "none", "precision": "auto", "name": None},
+        {"optimizer": "torch.optim.SGD", "callbacks+": "EMA"},
+        {"model": {"class_path": "examples.stream.stream.Student"}, "precision": 64},
+        {"accelerator": "gpu", "compile": True, "ema": 0.9, "save_every": "10m"},
+        {"trainer.max_epochs": 3, "model.net.hidden": [8], "metrics+": "f1"},
+    ],
+    ids=str,
+)
+def test_what_the_parser_takes_is_valid(validator, config):
+    Path("config.yaml").write_text(yaml.safe_dump(config))
+    CommandLine(program, ["fit", "--config=config.yaml"]).parse()
+    assert [error.message for error in validator.iter_errors(config)] == []
+
+
+def test_options_of_one_s_own_classes_are_not_known(validator):
+    assert validator.is_valid({"model": "my_module.MyModule", "width": 8})
+    assert not validator.is_valid({"width": 8})
 
 
 def test_it_tells_defaults_and_what_options_are(capsys):
