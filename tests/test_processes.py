@@ -34,7 +34,7 @@ def test_one_or_two_processes_train_in_one_run_folder_and_score_exactly_what_one
     """And print its lines and nothing else."""
     printed = command("--epochs=2", "--name=a", *words)
     assert [line.split()[0] for line in printed.splitlines()] == (
-        ["MLP,", "epoch", "epoch", "Validation", "Test", "run"]
+        ["MLP,", "Digits,", "epoch", "epoch", "best", "Validation", "Test", "report:", "run"]
     )
     [pair] = re.findall("Test Error: .*", printed)
     best = "--ckpt_path=runs/a/checkpoints/best.ckpt"
