@@ -22,18 +22,18 @@ FILE_OPTIONS = ("config", "c", "ckpt_path", "name", "data_dir", "default_root_di
 IMPORT_PATH = re.compile(r"(?<![\w.:/-])([A-Za-z_]\w*)(?:[.:][A-Za-z_]\w*)+(?![\w/-])")
 
 
-def split_allowed(words: list[str]) -> tuple[list[str], list[str]]:
-    """What `--allow` names, and the words without it, so that it is no key of a config."""
-    names: list[str] = []
+def split_flag(words: list[str], name: str) -> tuple[list[str], list[str]]:
+    """The values of a flag such as `--allow`, which is no key of a config; the words without it."""
+    values: list[str] = []
     others: list[str] = []
     rest = iter(words)
     for word in rest:
         flag, equals, value = word.partition("=")
-        if flag == "--allow":
-            names.append(value if equals else next(rest, ""))
+        if flag == name:
+            values.append(value if equals else next(rest, ""))
         else:
             others.append(word)
-    return names, others
+    return values, others
 
 
 def allow(names: Iterable[str]) -> None:

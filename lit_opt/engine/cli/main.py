@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from lit_opt import __version__
-from lit_opt.engine.allowed_imports import OWN, allow, packages_in_flags, split_allowed
+from lit_opt.engine.allowed_imports import OWN, allow, packages_in_flags, split_flag
 from lit_opt.engine.cli.chosen_classes import choose_classes
 from lit_opt.engine.cli.messages import leave
 from lit_opt.engine.cli.options import check_spelling
@@ -74,7 +74,7 @@ def split_help(words: list[str]) -> tuple[list[str], str | None]:
 
 def _run(program: Program, words: list[str], topic: str | None) -> "Run | None":
     """What is heavy to import comes after the command line has been found to be spelt right."""
-    named, words = split_allowed(words)
+    named, words = split_flag(words, "--allow")
     seeds, words = split_seeds(words)
     allow([*program.packages(), *named, *packages_in_flags([*words, topic or ""])])
     with long_step("importing"):

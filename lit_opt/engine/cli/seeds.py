@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lit_opt.engine.allowed_imports import split_flag
 from lit_opt.engine.cli.program import Program
 from lit_opt.engine.errors import Stopped, UserError
 
@@ -18,18 +19,11 @@ def split_seeds(words: list[str]) -> tuple[int | None, list[str]]:
     Raises:
         UserError: if it is no number from 1 on.
     """
-    others, found = [], None
-    rest = iter(words)
-    for word in rest:
-        flag, equals, value = word.partition("=")
-        if flag != "--seeds":
-            others.append(word)
-            continue
-        value = value if equals else next(rest, "")
+    values, others = split_flag(words, "--seeds")
+    for value in values:
         if not value.isdecimal() or int(value) < 1:
             raise UserError(f"--seeds {value}: expected how many runs to make, such as 5")
-        found = int(value)
-    return found, others
+    return int(values[-1]) if values else None, others
 
 
 def run_seeds(program: Program, words: list[str], count: int) -> "Run | None":
