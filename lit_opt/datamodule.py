@@ -3,7 +3,7 @@
 The batch contract: a batch is (x, y), on the device of the net, with
     x: float (B, C, H, W), normalised; for tables (B, F); tokens int64 (B, T)
     y: int64 (B,) in [0, num_classes); after MixUp or CutMix soft: float (B, num_classes);
-       for regression float (B, K); for other targets as `engine/targets.py` says
+       for regression float (B, K); for other targets as `engine/base/targets.py` says
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lit_opt.engine.base.targets import Regression
 from lit_opt.engine.loading.image_folder import ImageFolder
 from lit_opt.engine.loading.image_table import ImageTable
 from lit_opt.engine.loading.source import Source
@@ -20,7 +21,6 @@ from lit_opt.engine.loading.torchvision_sources import (
     MNIST,
     FashionMNIST,
 )
-from lit_opt.engine.targets import Regression
 
 __all__ = [
     "CIFAR10",

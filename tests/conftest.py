@@ -19,7 +19,7 @@ import torch
 from digits_program import program
 from jsonargparse import Namespace
 
-from lit_opt.engine import allowed_imports as imports
+from lit_opt.engine.base import allowed_imports as imports
 from lit_opt.engine.cli import options
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.main import main as train_main

@@ -14,10 +14,10 @@ import torch
 from conftest import ROOT, main
 from pages import commands_of, files_of, lines_of, write_own_data
 
+from lit_opt.engine.base.errors import Stopped
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.overview import OVERVIEW
 from lit_opt.engine.cli.verbs import VERBS, verb_named
-from lit_opt.engine.errors import Stopped
 from train import program
 
 PAGE = (ROOT / "docs/make_it_yours.md").read_text()

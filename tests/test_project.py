@@ -4,7 +4,7 @@ import pytest
 from conftest import ROOT
 
 import train
-from lit_opt.engine.allowed_imports import allow
+from lit_opt.engine.base.allowed_imports import allow
 from lit_opt.engine.cli.chosen_classes import choose_classes
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.main import main

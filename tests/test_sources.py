@@ -11,7 +11,7 @@ import torch
 
 import lit_opt.sources as data
 from lit_opt.datamodule import ImageData
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 from lit_opt.sources import EMNIST, Source
 
 

@@ -15,8 +15,8 @@ import torch
 from conftest import main
 from lightning.pytorch import Trainer
 
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.cli import parts_of_trainer
-from lit_opt.engine.errors import UserError
 
 PLAIN = ("--epochs=2", "--limit_train_batches=3", "--net.hidden=[8]", "--val_fraction=0.5")
 SAME = [  # 6 steps, the same weights; together in one run, and each alone in a slow test

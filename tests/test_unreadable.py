@@ -24,7 +24,7 @@ def give_up_root() -> None:
 
 
 def without_rights(words: list[str]) -> tuple[int, str]:
-    """Status and stderr of a command for which the rights of files hold, in a fork of this process."""
+    """Status and stderr of a command that the rights of files hold for, run in a fork."""
     errors = Path("errors")
     child = os.fork()
     if child == 0:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_opt.engine.targets import NextToken
+from lit_opt.engine.base.targets import NextToken
 from lit_opt.module import LitModule
 from lit_opt.sources import Source
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_opt.engine.targets import Regression
+from lit_opt.engine.base.targets import Regression
 from lit_opt.sources import Digits, Source
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lit_opt.engine.targets import MultiLabel
+from lit_opt.engine.base.targets import MultiLabel
 from lit_opt.sources import Digits, Source
 
 

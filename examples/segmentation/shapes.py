@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lit_opt.engine.targets import DenseClasses
+from lit_opt.engine.base.targets import DenseClasses
 from lit_opt.models import conv_bn_relu
 from lit_opt.sources import Source
 

@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 
 
 class NoBatchOfOne(Callback):

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 
 
 class EMA(Callback):

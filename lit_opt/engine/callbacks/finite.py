@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.optim import LBFGS
 
-from lit_opt.engine.errors import RunError
+from lit_opt.engine.base.errors import RunError
 
 READ_EVERY = 50  # losses after which the history is read at the next batch
 

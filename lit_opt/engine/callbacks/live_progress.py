@@ -11,8 +11,8 @@ import torch
 from lightning.pytorch.callbacks import Timer
 from torchmetrics import Metric, MetricCollection
 
+from lit_opt.engine.base.terminal import columns, draw, erase, long_step
 from lit_opt.engine.callbacks.progress import EpochLines, epoch_of, in_short
-from lit_opt.engine.terminal import columns, draw, erase, long_step
 
 EVERY = 0.25  # seconds from one drawing to the next
 SHARE = 100  # and this many times as long as a drawing takes, waiting for the GPU included

@@ -12,7 +12,7 @@ from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
-from lit_opt.engine.targets import Regression
+from lit_opt.engine.base.targets import Regression
 
 
 class WritePredictions(BasePredictionWriter):

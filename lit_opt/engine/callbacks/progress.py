@@ -8,8 +8,8 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar
 
-from lit_opt.engine.interface import data_of, model_of
-from lit_opt.engine.terminal import columns, cut_to
+from lit_opt.engine.base.interface import data_of, model_of
+from lit_opt.engine.base.terminal import columns, cut_to
 
 
 class EpochLines(ProgressBar):

@@ -12,8 +12,8 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.callbacks.ema import EMA
-from lit_opt.engine.errors import UserError
 from lit_opt.engine.lightning_private import count_steps_for_loggers
 
 # Settings that count Lightning's batches, which are groups, and callbacks that act between steps.

@@ -7,9 +7,9 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from lit_opt.engine.base.terminal import long_step
 from lit_opt.engine.callbacks.ema import averaged
 from lit_opt.engine.lightning_private import stage_of_test
-from lit_opt.engine.terminal import long_step
 
 
 class TestEveryEpoch(Callback):

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lit_opt.engine.allowed_imports import allow, check_import
+from lit_opt.engine.base.allowed_imports import allow, check_import
 from lit_opt.engine.cli.program import Program
 from lit_opt.engine.runs.allowance import allowed_before
 

@@ -13,7 +13,8 @@ from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from lit_opt.engine.allowed_imports import limit_imports
+from lit_opt.engine.base.allowed_imports import limit_imports
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.cli.arguments import (
     METRICS,
     dump,
@@ -29,7 +30,6 @@ from lit_opt.engine.cli.options import split_command
 from lit_opt.engine.cli.parser import options_of, parser_of
 from lit_opt.engine.cli.precision import fast_precision
 from lit_opt.engine.cli.program import Program
-from lit_opt.engine.errors import UserError
 from lit_opt.engine.loading.sizes import takes_any
 
 PRINT = "--print_config"

@@ -5,11 +5,11 @@ import shlex
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from lit_opt.engine.base.errors import Stopped
+from lit_opt.engine.base.verb_parser import VerbParser
 from lit_opt.engine.cli.options import COMMANDS, SYNONYMS, Options
 from lit_opt.engine.cli.program import Program
 from lit_opt.engine.cli.verbs import VERBS, VERBS_OF_PROGRAM, verb_named
-from lit_opt.engine.errors import Stopped
-from lit_opt.engine.verb_parser import VerbParser
 
 # `=` is a word of its own to bash. Other scripts of Python, and what has no names such as the value
 # of --config, are completed by the names of files.

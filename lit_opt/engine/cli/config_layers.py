@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 from jsonargparse import Namespace
 
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.cli.arguments import METRICS, expand_mapping, read_config
 from lit_opt.engine.cli.options import Options
-from lit_opt.engine.errors import UserError
 from lit_opt.engine.runs.checkpoint_file import load
 from lit_opt.engine.runs.loggers import of_the_run
 from lit_opt.engine.tasks.metrics_by_name import complete_metrics

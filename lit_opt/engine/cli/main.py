@@ -7,7 +7,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from lit_opt import __version__
-from lit_opt.engine.allowed_imports import OWN, allow, packages_in_flags, split_flag
+from lit_opt.engine.base.allowed_imports import OWN, allow, packages_in_flags, split_flag
+from lit_opt.engine.base.terminal import long_step
 from lit_opt.engine.cli.chosen_classes import choose_classes
 from lit_opt.engine.cli.messages import leave
 from lit_opt.engine.cli.options import check_spelling
@@ -16,7 +17,6 @@ from lit_opt.engine.cli.program import Program
 from lit_opt.engine.cli.seeds import run_seeds, split_seeds
 from lit_opt.engine.cli.streams import unfailing_streams
 from lit_opt.engine.cli.verbs import VERBS_OF_PROGRAM, verb_named
-from lit_opt.engine.terminal import long_step
 
 if TYPE_CHECKING:
     from lit_opt.engine.cli.run import Run

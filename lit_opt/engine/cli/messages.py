@@ -12,8 +12,8 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lit_opt.engine.allowed_imports import refusal
-from lit_opt.engine.errors import RunError, Stopped, UserError
+from lit_opt.engine.base.allowed_imports import refusal
+from lit_opt.engine.base.errors import RunError, Stopped, UserError
 
 ENGINE_FOLDER = Path(__file__).parents[1]
 

@@ -20,8 +20,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from lit_opt.engine.allowed_imports import OWN, PACKAGES, is_allowed
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.allowed_imports import OWN, PACKAGES, is_allowed
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.loading.source import Source
 
 PARTS: tuple[type, ...] = (

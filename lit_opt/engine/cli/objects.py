@@ -12,10 +12,10 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import nn
 
+from lit_opt.engine.base.errors import UserError
+from lit_opt.engine.base.interface import data_of, model_of
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.messages import refused_object
-from lit_opt.engine.errors import UserError
-from lit_opt.engine.interface import data_of, model_of
 from lit_opt.engine.tasks.pretrained import build_net, takes_weights
 
 # Smaller ones end in an error of arithmetic after the first steps, or do something else in silence.

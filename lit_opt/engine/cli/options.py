@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 
 COMMANDS = ("fit", "validate", "test", "predict")
 SYNONYMS = {"epochs": "max_epochs", "seed": "seed_everything", "c": "config", "h": "help"}

@@ -10,6 +10,9 @@ from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, P
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.precision import MixedPrecision
 
+from lit_opt.engine.base.errors import UserError
+from lit_opt.engine.base.interface import model_of
+from lit_opt.engine.base.terminal import is_live
 from lit_opt.engine.callbacks import (
     EMA,
     EpochLines,
@@ -23,8 +26,6 @@ from lit_opt.engine.callbacks.steps_per_execution import StepsPerExecution
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.objects import Objects
 from lit_opt.engine.cli.precision import emulated
-from lit_opt.engine.errors import UserError
-from lit_opt.engine.interface import model_of
 from lit_opt.engine.lightning_private import hide_idle_hooks, resume_steps_like_epochs
 from lit_opt.engine.reports.outcomes import Outcomes
 from lit_opt.engine.reports.timing import Timing
@@ -38,7 +39,6 @@ from lit_opt.engine.runs.resume.training_state import PlateauBeforeCheckpoint, R
 from lit_opt.engine.runs.score_tables import ScoreTables
 from lit_opt.engine.runs.scores import CSVCurves
 from lit_opt.engine.tasks.short_step import NoProfiler, shorten_step
-from lit_opt.engine.terminal import is_live
 
 
 def own_callbacks(

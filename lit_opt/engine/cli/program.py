@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lit_opt.engine.allowed_imports import packages_in_text
+from lit_opt.engine.base.allowed_imports import packages_in_text
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 
-from lit_opt.engine.allowed_imports import allow, limit_imports
+from lit_opt.engine.base.allowed_imports import allow, limit_imports
+from lit_opt.engine.base.errors import RunError, Stopped, UserError
+from lit_opt.engine.base.interface import data_of, model_of
 from lit_opt.engine.callbacks.stage import StageAtException
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.config_layers import (
@@ -29,8 +31,6 @@ from lit_opt.engine.cli.messages import full_memory, lost_process
 from lit_opt.engine.cli.objects import Objects, build_data, check_objects
 from lit_opt.engine.cli.parts_of_trainer import checkpoints_of, saving_inside, trainer_of
 from lit_opt.engine.cli.program import Program
-from lit_opt.engine.errors import RunError, Stopped, UserError
-from lit_opt.engine.interface import data_of, model_of
 from lit_opt.engine.lightning_private import is_of_sigterm
 from lit_opt.engine.loading.facts import facts_in
 from lit_opt.engine.reports.at_end import leave_report, report_if_broken

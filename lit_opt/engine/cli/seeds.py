@@ -5,9 +5,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lit_opt.engine.allowed_imports import split_flag
+from lit_opt.engine.base.allowed_imports import split_flag
+from lit_opt.engine.base.errors import Stopped, UserError
 from lit_opt.engine.cli.program import Program
-from lit_opt.engine.errors import Stopped, UserError
 
 if TYPE_CHECKING:
     from lit_opt.engine.cli.run import Run

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lit_opt.engine.terminal import erase, make_room
+from lit_opt.engine.base.terminal import erase, make_room
 
 
 class Unfailing:

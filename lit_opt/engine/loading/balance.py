@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
+from lit_opt.engine.base.targets import Classes
 from lit_opt.engine.loading.loader import Batches
-from lit_opt.engine.targets import Classes
 
 
 def weighted_loss(loss: Mapping[str, Any], targets: Classes, y: Tensor, num: int) -> dict[str, Any]:

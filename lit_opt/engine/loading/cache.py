@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 
 Row = NDArray[np.uint8]
 # Rows of one shape, in order; a string says why there is none at that place.

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
+from lit_opt.engine.base.targets import Classes, inferred
 from lit_opt.engine.loading.facts import renumbered
-from lit_opt.engine.targets import Classes, inferred
 
 # The least and the largest value of a hyperparameter, both allowed.
 RANGES = {
@@ -64,7 +64,7 @@ def check_split(
         raise UserError(
             f"{where}: y is {y.dtype} {tuple(y.shape)}, and nothing says what that is;\n"
             "set `targets` of the source to MultiLabel(), Regression(), SoftLabels(),\n"
-            "DenseClasses() or NextToken() of lit_opt.engine.targets"
+            "DenseClasses() or NextToken() of lit_opt.engine.base.targets"
         )
     return x, as_declared(where, y, targets)
 

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lit_opt.engine.errors import UserError, warn
+from lit_opt.engine.base.errors import UserError, warn
+from lit_opt.engine.base.terminal import long_step
 from lit_opt.engine.loading.dataset_samples import DatasetSamples
 from lit_opt.engine.loading.facts import Cut, Facts, Pool, sample_ids
 from lit_opt.engine.loading.loader import Batches, own_random_numbers
 from lit_opt.engine.loading.normalize import SAMPLED, Normalize
 from lit_opt.engine.loading.source_reader import SourceReader
 from lit_opt.engine.loading.transforms import transform_samples
-from lit_opt.engine.terminal import long_step
 
 
 class DataOfCheckpoints(SourceReader):

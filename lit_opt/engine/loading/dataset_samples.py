@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.loading.loader import XY, Batches, own_random_numbers
 from lit_opt.engine.loading.transforms import transform_samples
 

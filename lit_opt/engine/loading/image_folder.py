@@ -14,7 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lit_opt.engine.errors import UserError, warn_once
+from lit_opt.engine.base.errors import UserError, warn_once
+from lit_opt.engine.base.targets import Classes
+from lit_opt.engine.base.terminal import long_step
 from lit_opt.engine.loading import image_pixels
 from lit_opt.engine.loading.cache import Found, Row, Rows, cached, in_memory
 from lit_opt.engine.loading.class_folders import (
@@ -28,8 +30,6 @@ from lit_opt.engine.loading.class_folders import (
 )
 from lit_opt.engine.loading.source import Source
 from lit_opt.engine.loading.split import every_fifth
-from lit_opt.engine.targets import Classes
-from lit_opt.engine.terminal import long_step
 
 CACHE = ".lit_opt_cache"
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
+from lit_opt.engine.base.targets import Classes, Regression
 from lit_opt.engine.loading.class_folders import SPLITS, first_of
 from lit_opt.engine.loading.image_folder import ImageFolder
 from lit_opt.engine.loading.split import every_fifth
 from lit_opt.engine.loading.table import CSV
-from lit_opt.engine.targets import Classes, Regression
 
 
 class ImageTable(ImageFolder):

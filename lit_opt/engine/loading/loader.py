@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 
 XY = tuple[Tensor, Tensor]
 # What the position inside an epoch depends on, in the words of the command line.

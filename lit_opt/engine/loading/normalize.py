@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 
 _CHUNK = 2**25  # bytes read at once
 SAMPLED = 256  # samples that stand for all where these aren't in memory

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lit_opt.engine.targets import Classes
+from lit_opt.engine.base.targets import Classes
 
 
 class Source:
@@ -31,7 +31,7 @@ class Source:
     nan_is_missing: whether x may hold NaN; batches have the mean of the training part instead.
     raw_channels: of axis 1 of x, those that are not normalised, such as columns of 0 and 1; one
     that is constant in the training part is 0 in all batches.
-    targets: what y is, from `engine/targets.py`: Classes, SoftLabels, MultiLabel, Regression,
+    targets: what y is, from `engine/base/targets.py`: Classes, SoftLabels, MultiLabel, Regression,
     DenseClasses or NextToken. None: integers (N,) are classes; rows that sum to 1, soft labels.
     """
 

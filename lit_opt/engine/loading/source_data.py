@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.loading.data_facts import DataOfCheckpoints
 from lit_opt.engine.loading.dataset_samples import DatasetSamples
 from lit_opt.engine.loading.facts import KEY, facts_from

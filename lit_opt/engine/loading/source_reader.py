@@ -11,7 +11,9 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
+from lit_opt.engine.base.targets import Classes, Regression, inferred
+from lit_opt.engine.base.terminal import long_step
 from lit_opt.engine.loading.balance import weighted_loss
 from lit_opt.engine.loading.checks import (
     as_declared,
@@ -28,8 +30,6 @@ from lit_opt.engine.loading.sizes import with_sizes
 from lit_opt.engine.loading.source import Source
 from lit_opt.engine.loading.split import split_indices
 from lit_opt.engine.loading.transforms import normalizes, transform_samples
-from lit_opt.engine.targets import Classes, Regression, inferred
-from lit_opt.engine.terminal import long_step
 
 
 class SourceReader(LightningDataModule):

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
+from lit_opt.engine.base.targets import Classes, Regression
 from lit_opt.engine.loading.source import Source
 from lit_opt.engine.loading.split import fixed_split
 from lit_opt.engine.loading.table_file import number, read_columns
-from lit_opt.engine.targets import Classes, Regression
 
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "?")
 MANY = 50  # different whole numbers in the target column; more are no classes

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
+from lit_opt.engine.base.targets import Classes
 from lit_opt.engine.loading.source import Source
-from lit_opt.engine.targets import Classes
 
 
 class _TorchVision(Source):

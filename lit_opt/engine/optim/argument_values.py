@@ -8,7 +8,7 @@ import ast
 import math
 from typing import Any
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 
 ABOVE_0 = 1e-30
 LEAST: dict[str, float] = {

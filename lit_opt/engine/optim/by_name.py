@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch.optim import lr_scheduler
 
-from lit_opt.engine.allowed_imports import check_import
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.allowed_imports import check_import
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.optim.argument_values import check_value
 from lit_opt.engine.optim.name_matching import comparable, nearest
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 
 
 def hidden_weights(net: nn.Module) -> list[nn.Parameter]:

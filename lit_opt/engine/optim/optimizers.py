@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.optim.by_name import Spec, construct, parse
 from lit_opt.engine.optim.muon import MuonAdamW, split_hidden
 from lit_opt.engine.optim.param_groups import param_groups

@@ -7,7 +7,7 @@ from typing import Any
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import CyclicLR, LinearLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.lightning_private import schedulers_within
 from lit_opt.engine.optim.by_name import Spec, construct, parse
 from lit_opt.engine.optim.plan import Plan

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from lit_opt.engine.allowed_imports import TEMPLATE
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.allowed_imports import TEMPLATE
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.project.files import WIDTH
 
 TRAIN = '''\

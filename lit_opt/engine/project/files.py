@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from lit_opt.engine.allowed_imports import TEMPLATE
+from lit_opt.engine.base.allowed_imports import TEMPLATE
 
 WIDTH = 100
 

@@ -9,8 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from lit_opt import __version__
-from lit_opt.engine.allowed_imports import TEMPLATE
-from lit_opt.engine.errors import UserError, warn
+from lit_opt.engine.base.allowed_imports import TEMPLATE
+from lit_opt.engine.base.errors import UserError, warn
+from lit_opt.engine.base.verb_parser import VerbParser
 from lit_opt.engine.project.example import example_files, train_of
 from lit_opt.engine.project.files import (
     KEPT_CONFIG,
@@ -20,7 +21,6 @@ from lit_opt.engine.project.files import (
     write_files,
 )
 from lit_opt.engine.project.repository import commit_of, files_here, git, identity, is_repository
-from lit_opt.engine.verb_parser import VerbParser
 
 ROOT = Path(__file__).parents[3]
 TAKEN = {"tests", "configs", "runs", "data", "train", "conftest", "build", "dist"}

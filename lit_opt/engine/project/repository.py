@@ -5,7 +5,7 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 
 
 def git(folder: Path, *words: str, check: bool = True) -> bytes:

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lit_opt.engine.allowed_imports import TEMPLATE
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.allowed_imports import TEMPLATE
+from lit_opt.engine.base.errors import UserError
+from lit_opt.engine.base.verb_parser import VerbParser
 from lit_opt.engine.project.files import is_of_the_engine, renamed_files, write_files
 from lit_opt.engine.project.repository import commit_of, files_at, git, is_repository
-from lit_opt.engine.verb_parser import VerbParser
 
 INTERFACE = "CHANGES.md"
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lit_opt.engine.errors import warn
+from lit_opt.engine.base.errors import warn
 from lit_opt.engine.reports.run_report import REPORT, write_report
 from lit_opt.engine.reports.timing import Timing
 from lit_opt.engine.runs.environment import record_end

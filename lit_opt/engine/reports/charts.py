@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lit_opt.engine.errors import RunError, UserError
+from lit_opt.engine.base.errors import RunError, UserError
 from lit_opt.engine.runs.atomic_file import write_text
 
 POINTS = 300  # of a curve; more can't be told apart on a screen

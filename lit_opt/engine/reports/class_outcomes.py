@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lit_opt.engine.base.targets import Classes
 from lit_opt.engine.reports.samples import Samples, in_order_of_samples
-from lit_opt.engine.targets import Classes
 
 SHOWN = 20  # classes of the matrix; of more, those with the most errors
 A_CELL, WRONG, PICTURES = 4, 24, 400  # samples a cell of the matrix, the most wrong ones, in all

@@ -9,7 +9,8 @@ from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import fill
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
+from lit_opt.engine.base.verb_parser import VerbParser
 from lit_opt.engine.reports.compared_runs import (
     NONE,
     RUNS,
@@ -25,7 +26,6 @@ from lit_opt.engine.reports.compared_runs import (
     runs_named,
 )
 from lit_opt.engine.reports.significance import difference
-from lit_opt.engine.verb_parser import VerbParser
 
 PAGE = "compare.html"
 CURVES_AT_MOST = 8  # curves over one another

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 
 RUNS = Path("runs")
 NONE = "–"  # where a run has no such option or metric

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lit_opt.engine.base.targets import MultiLabel
 from lit_opt.engine.reports.class_outcomes import BINS, WRONG, expected_calibration_error, names_of
 from lit_opt.engine.reports.samples import Samples, Worst
-from lit_opt.engine.targets import MultiLabel
 
 
 class LabelOutcomes:

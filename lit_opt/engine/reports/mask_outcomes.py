@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lit_opt.engine.base.targets import DenseClasses
 from lit_opt.engine.reports.class_outcomes import SHOWN, names_of
 from lit_opt.engine.reports.samples import Samples, Worst, as_bytes, data_url
-from lit_opt.engine.targets import DenseClasses
 
 CLASSES, WORST, FIRST = 2_000, 8, 4  # no matrix for more classes; pictures
 OVERLAY_SIDE = 128  # pixels

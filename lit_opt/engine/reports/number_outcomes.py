@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lit_opt.engine.base.targets import Regression
 from lit_opt.engine.reports.samples import Samples, Worst, in_order_of_samples
-from lit_opt.engine.targets import Regression
 
 A_BATCH, MOST = 65_536, 1_000_000  # values that are remembered
 POINTS, OUTPUTS, WORST, BARS = 1_500, 4, 12, 30  # on the page; points of all outputs together

@@ -11,7 +11,8 @@ import torch.distributed
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from lit_opt.engine.errors import warn
+from lit_opt.engine.base.errors import warn
+from lit_opt.engine.base.targets import Classes, DenseClasses, MultiLabel, NextToken, Regression
 from lit_opt.engine.reports.class_outcomes import ClassOutcomes
 from lit_opt.engine.reports.label_outcomes import LabelOutcomes
 from lit_opt.engine.reports.mask_outcomes import MaskOutcomes
@@ -19,7 +20,6 @@ from lit_opt.engine.reports.number_outcomes import NumberOutcomes
 from lit_opt.engine.reports.samples import Samples
 from lit_opt.engine.reports.token_outcomes import TokenOutcomes
 from lit_opt.engine.runs.atomic_file import write_text
-from lit_opt.engine.targets import Classes, DenseClasses, MultiLabel, NextToken, Regression
 from lit_opt.engine.tasks.metrics import Scores
 
 OUTCOMES = "outcomes.json"

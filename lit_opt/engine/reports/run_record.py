@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.runs.metrics_file import read_rows
 
 CurveRow = dict[str, float]

@@ -5,13 +5,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from lit_opt.engine.base.verb_parser import VerbParser
 from lit_opt.engine.reports.charts import save_figure
 from lit_opt.engine.reports.curves import curve_sections, curves_of
 from lit_opt.engine.reports.outcome_page import outcome_figures, outcome_sections
 from lit_opt.engine.reports.page import escaped, page, readable, table
 from lit_opt.engine.reports.run_record import RunRecord, is_finite, read_run
 from lit_opt.engine.runs.atomic_file import write_text
-from lit_opt.engine.verb_parser import VerbParser
 
 REPORT = "report.html"
 STAGE_WORDS = {"val": "validation", "test": "test", "train": "training"}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, SequentialSampler
 
-from lit_opt.engine.interface import data_of
+from lit_opt.engine.base.interface import data_of
 
 SIDE = 96  # pixels; larger pictures are made smaller
 LOSSLESS = 40  # pixels; up to this side a picture is shown as it is

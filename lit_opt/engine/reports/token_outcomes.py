@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lit_opt.engine.base.targets import NextToken
 from lit_opt.engine.reports.class_outcomes import names_of
 from lit_opt.engine.reports.samples import Samples, Worst
-from lit_opt.engine.targets import NextToken
 
 FIRST, WRITTEN, TEXTS, SECONDS = 6, 120, 3, 1.0
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-from lit_opt.engine.allowed_imports import allowed_here
+from lit_opt.engine.base.allowed_imports import allowed_here
 
 KEY_BYTES = 32
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from lit_opt.engine.errors import RunError
+from lit_opt.engine.base.errors import RunError
 
 
 @contextmanager

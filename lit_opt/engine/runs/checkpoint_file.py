@@ -13,11 +13,11 @@ from lightning.fabric.plugins import CheckpointIO, TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import Strategy
 
+from lit_opt.engine.base.errors import UserError, warn
+from lit_opt.engine.base.terminal import columns
 from lit_opt.engine.callbacks.progress import in_short
-from lit_opt.engine.errors import UserError, warn
 from lit_opt.engine.runs.atomic_file import atomic_write, reason
 from lit_opt.engine.runs.plain_values import plain
-from lit_opt.engine.terminal import columns
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 FIRST_LOSS = "the first loss"  # to be monitored, until its name is known

@@ -17,7 +17,7 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from lit_opt.engine.errors import UserError, warn
+from lit_opt.engine.base.errors import UserError, warn
 from lit_opt.engine.runs.atomic_file import reason, write_text
 from lit_opt.engine.runs.checkpoint_file import LAST, PREVIOUS
 

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CometLogger, Logger, MLFlowLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from lit_opt.engine.errors import warn
+from lit_opt.engine.base.errors import warn
 from lit_opt.engine.runs.atomic_file import write_text
 
 IDS = ".loggers.json"  # in the run folder: the ids of the user's loggers, by class

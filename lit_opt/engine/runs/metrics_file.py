@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from lit_opt.engine.errors import warn
+from lit_opt.engine.base.errors import warn
 
 
 def read_rows(path: Path, keeps: bool = True) -> dict[int, dict[str, Any]]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_opt.engine.errors import RunError
+from lit_opt.engine.base.errors import RunError
 
 KEPT = {bool, int, float, complex, str, bytes, bytearray, type(None)}
 KEPT |= {torch.Size, torch.dtype, torch.device, torch.layout}

@@ -13,11 +13,11 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from lit_opt.engine.errors import RunError
+from lit_opt.engine.base.errors import RunError
+from lit_opt.engine.base.terminal import columns
 from lit_opt.engine.runs.atomic_file import write_text
 from lit_opt.engine.runs.loggers import Events
 from lit_opt.engine.runs.metrics_file import read_rows
-from lit_opt.engine.terminal import columns
 
 
 class CSVCurves(Logger):

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_opt.engine.errors import UserError
-from lit_opt.engine.targets import Classes, NextToken, Regression
+from lit_opt.engine.base.errors import UserError
+from lit_opt.engine.base.targets import Classes, NextToken, Regression
 
 
 class OnLogits(nn.Module):
@@ -20,7 +20,7 @@ class OnLogits(nn.Module):
 
     `outputs`: float (B, C), logits. `y`: int64 (B,) in [0, C), or float (B, C), one-hot or soft.
     Regression: `outputs` and `y` float (B, K). Classes of places and tokens: see
-    `lit_opt/engine/targets.py`. A loss that is not torch.nn's is called as is.
+    `lit_opt/engine/base/targets.py`. A loss that is not torch.nn's is called as is.
 
     Raises `UserError`: on construction, for a loss of torch.nn that is for something else than
     classes or targets, or returns no scalar; in `forward`, for labels that the loss can't take.

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import ClasswiseWrapper, Metric, MetricCollection
 
-from lit_opt.engine.errors import warn_once
-from lit_opt.engine.targets import Classes
+from lit_opt.engine.base.errors import warn_once
+from lit_opt.engine.base.targets import Classes
 
 
 class MeanLoss(Metric):

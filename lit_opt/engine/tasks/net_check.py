@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lit_opt.engine.errors import UserError
-from lit_opt.engine.targets import Classes
+from lit_opt.engine.base.errors import UserError
+from lit_opt.engine.base.targets import Classes
 from lit_opt.engine.tasks.metrics import Scores
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 
 HEADS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 

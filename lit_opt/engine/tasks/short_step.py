@@ -17,7 +17,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.lightning_private import QuickHookName, move_logged_values_once, step_alone
 from lit_opt.engine.optim.plan import Plan, uses_gradients
 from lit_opt.engine.optim.schedulers import is_over

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_opt.datamodule import ImageData
+from lit_opt.engine.base.errors import RunError
 from lit_opt.engine.callbacks import StopAtNonFinite
 from lit_opt.engine.callbacks.finite import READ_EVERY
-from lit_opt.engine.errors import RunError
 from lit_opt.module import LitModule
 from lit_opt.sources import Digits
 

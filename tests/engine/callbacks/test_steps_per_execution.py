@@ -9,9 +9,9 @@ import torch
 from lightning.pytorch.loggers.logger import DummyLogger
 
 from lit_opt.datamodule import ImageData
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.callbacks.ema import EMA
 from lit_opt.engine.callbacks.steps_per_execution import StepsPerExecution
-from lit_opt.engine.errors import UserError
 from lit_opt.models import MLP
 from lit_opt.module import LitModule
 from lit_opt.sources import Digits

@@ -7,10 +7,10 @@ import pytest
 from conftest import ROOT
 from digits_program import program
 
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.command_line import _run_label as config_label
 from lit_opt.engine.cli.options import COMMANDS, Options, options_in_the_sources
-from lit_opt.engine.errors import UserError
 from lit_opt.module import LitModule
 
 OPTIONS = Options(

@@ -11,7 +11,7 @@ from digits_program import program
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from lit_opt.engine import allowed_imports as imports
+from lit_opt.engine.base import allowed_imports as imports
 from lit_opt.engine.cli.main import main
 from lit_opt.engine.cli.program import Program
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.named_objects import check_named_objects
-from lit_opt.engine.errors import UserError
 from train import program
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.loading.cache import cached, in_memory
 from lit_opt.engine.loading.loader import Batches
 

@@ -3,7 +3,7 @@ import torch
 from memory import Memory, images
 
 from lit_opt.datamodule import ImageData
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 
 NAN = torch.full((4, 2), torch.nan)
 X, Y = images(4)

@@ -10,7 +10,7 @@ from memory import Memory, images
 from PIL import Image
 
 from lit_opt.datamodule import ImageData
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.loading import facts as facts_file
 from lit_opt.engine.loading.facts import renumbered, row_hashes, sample_ids
 from lit_opt.sources import Diabetes

@@ -17,7 +17,7 @@ from terminal import Terminal
 from torchvision.transforms import v2
 
 from lit_opt.datamodule import ImageData
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.loading.image_folder import CACHE
 from lit_opt.sources import ImageFolder
 
@@ -580,7 +580,7 @@ def test_a_folder_that_cannot_be_written(root, decoded):
 
 
 def test_a_line_where_there_is_a_terminal(root, monkeypatch):
-    monkeypatch.setattr("lit_opt.engine.terminal.WAIT", 0)
+    monkeypatch.setattr("lit_opt.engine.base.terminal.WAIT", 0)
     read = ImageFolder._read
     monkeypatch.setattr(ImageFolder, "_read", lambda *args: time.sleep(0.1) or read(*args))
     terminal = Terminal(monkeypatch)

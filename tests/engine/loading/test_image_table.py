@@ -8,8 +8,8 @@ import torch
 from conftest import ROOT
 from PIL import Image
 
-from lit_opt.engine.errors import UserError
-from lit_opt.engine.targets import Classes, Regression
+from lit_opt.engine.base.errors import UserError
+from lit_opt.engine.base.targets import Classes, Regression
 from lit_opt.sources import ImageTable
 
 

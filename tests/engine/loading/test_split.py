@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from lit_opt.engine.base.targets import Regression
 from lit_opt.engine.loading.split import split_indices
-from lit_opt.engine.targets import Regression
 
 
 def test_train_and_val_are_the_whole_and_share_nothing():

@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.optim.optimizers import build_optimizer
 from lit_opt.engine.optim.plan import Plan
 from lit_opt.engine.optim.schedulers import NOT_FROM_HYPERPARAMETERS, build_schedulers, is_over

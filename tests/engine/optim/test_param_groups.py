@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.optim.optimizers import build_optimizer
 from lit_opt.engine.optim.plan import Plan
 from lit_opt.engine.optim.schedulers import build_schedulers, scale_lr

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lit_opt.engine.allowed_imports import TEMPLATE
+from lit_opt.engine.base.allowed_imports import TEMPLATE
 from lit_opt.engine.cli.arguments import moved
 from lit_opt.engine.project.files import goes_along, is_of_the_engine, renamed, renamed_files
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.project import example, new
 from lit_opt.engine.project.repository import files_here, is_repository
 
@@ -149,7 +149,7 @@ def test_a_project_passes_its_tests_and_takes_a_later_engine(tmp_path):
 
     # An engine that nobody has changed here.
     (theirs / "lit_opt/engine/newer.py").write_text('"""Of lit_opt, newer."""\n')
-    append(theirs / "lit_opt/engine/errors.py", "\nNEWER = 1\n")
+    append(theirs / "lit_opt/engine/base/errors.py", "\nNEWER = 1\n")
     changes = theirs / "CHANGES.md"
     changes.write_text(changes.read_text().replace("\n- ", "\n- 0.2.0: rename x to y.\n- ", 1))
     who = ["-c", "user.name=a", "-c", "user.email=a@b"]
@@ -162,7 +162,7 @@ def test_a_project_passes_its_tests_and_takes_a_later_engine(tmp_path):
     assert (project / "mine/engine/newer.py").read_text() == '"""Of mine, newer."""\n'
     changed = call(project, "git", "status", "--porcelain").split()
     assert changed[1::2] == [
-        "mine/engine/errors.py",
+        "mine/engine/base/errors.py",
         "mine/module.py",
         "pyproject.toml",
         "mine/engine/newer.py",
@@ -173,11 +173,11 @@ def test_a_project_passes_its_tests_and_takes_a_later_engine(tmp_path):
 
     # The same line changed on both sides.
     for root, word in ((theirs / "lit_opt", "THEIRS"), (project / "mine", "OURS")):
-        path = root / "engine/errors.py"
+        path = root / "engine/base/errors.py"
         path.write_text(path.read_text().replace("NEWER = 1", f"{word} = 1"))
         call(path.parents[2], "git", *who, "commit", "-qam", word)
     told = call(project, python, "train.py", "update", "--from", str(theirs), "--to", "HEAD")
-    assert "mine/engine/errors.py: 1 places changed here and in lit-opt" in told
-    text = (project / "mine/engine/errors.py").read_text()
+    assert "mine/engine/base/errors.py: 1 places changed here and in lit-opt" in told
+    text = (project / "mine/engine/base/errors.py").read_text()
     assert "<<<<<<< here\nOURS = 1\n=======\nTHEIRS = 1\n>>>>>>> lit-opt\n" in text
     assert shutil.which("git")

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.project.update import (
     check_clean,
     new_lines,

@@ -4,6 +4,7 @@ import pytest
 import torch
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from lit_opt.engine.base.targets import Classes, SoftLabels
 from lit_opt.engine.reports.class_outcomes import (
     ClassOutcomes,
     calibration,
@@ -15,7 +16,6 @@ from lit_opt.engine.reports.class_outcomes import (
     of_cells,
 )
 from lit_opt.engine.reports.samples import Samples
-from lit_opt.engine.targets import Classes, SoftLabels
 
 
 class Nothing:

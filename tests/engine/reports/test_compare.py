@@ -9,7 +9,7 @@ import pytest
 import yaml
 from scipy import stats
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.reports.compare import compare
 from lit_opt.engine.reports.compared_runs import grouped, newest_runs, run_at
 from lit_opt.engine.reports.significance import difference

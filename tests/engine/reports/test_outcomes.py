@@ -19,12 +19,12 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
+from lit_opt.engine.base.targets import DenseClasses, MultiLabel, NextToken, Regression
 from lit_opt.engine.reports.label_outcomes import LabelOutcomes
 from lit_opt.engine.reports.mask_outcomes import MaskOutcomes
 from lit_opt.engine.reports.number_outcomes import NumberOutcomes
 from lit_opt.engine.reports.samples import Samples
 from lit_opt.engine.reports.token_outcomes import TokenOutcomes
-from lit_opt.engine.targets import DenseClasses, MultiLabel, NextToken, Regression
 
 RUN = Path("runs/a")
 

@@ -17,7 +17,7 @@ from uuid import uuid4
 import pytest
 from jsonargparse import set_parsing_settings
 
-from lit_opt.engine import allowed_imports as imports
+from lit_opt.engine.base import allowed_imports as imports
 from lit_opt.engine.runs.allowance import allowed_before, sealed_allowance
 
 SHORT = ["--limit_train_batches=2", "--no_test"]

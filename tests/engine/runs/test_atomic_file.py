@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lit_opt.engine.errors import RunError
+from lit_opt.engine.base.errors import RunError
 from lit_opt.engine.runs import atomic_file as aside
 from lit_opt.engine.runs.atomic_file import atomic_write, reason
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from lit_opt.engine.errors import RunError, UserError
+from lit_opt.engine.base.errors import RunError, UserError
 from lit_opt.engine.runs.checkpoint_file import SafeCheckpointIO, fault, newest_valid, use_safe_io
 
 IO = SafeCheckpointIO()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.runs.folder import CHOSEN, FILES, folder_of, locked, probe, run_of
 
 RUN = Path("runs/a")

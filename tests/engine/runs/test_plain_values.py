@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from lit_opt.engine.errors import RunError
+from lit_opt.engine.base.errors import RunError
 from lit_opt.engine.runs.checkpoint_file import SafeCheckpointIO
 from lit_opt.engine.runs.plain_values import plain
 

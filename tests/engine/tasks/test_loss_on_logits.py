@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_opt.engine.errors import UserError
-from lit_opt.engine.targets import DenseClasses, NextToken, Regression
+from lit_opt.engine.base.errors import UserError
+from lit_opt.engine.base.targets import DenseClasses, NextToken, Regression
 from lit_opt.engine.tasks.loss_on_logits import LOSSES, OnLogits
 from lit_opt.engine.tasks.metrics import MeanLoss
 from lit_opt.losses import my_cross_entropy

@@ -18,7 +18,7 @@ from torchmetrics.classification import (
 )
 from torchmetrics.segmentation import MeanIoU
 
-from lit_opt.engine.targets import DenseClasses, MultiLabel
+from lit_opt.engine.base.targets import DenseClasses, MultiLabel
 from lit_opt.engine.tasks.metrics import Accuracy, MeanLoss, Scores, better_direction
 
 BATCHES = [(torch.randn(n, 5), torch.randint(5, (n,))) for n in (64, 64, 7)]

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 from torchmetrics import MeanAbsoluteError
 
-from lit_opt.engine.errors import UserError
-from lit_opt.engine.targets import Classes, DenseClasses, MultiLabel, Regression
+from lit_opt.engine.base.errors import UserError
+from lit_opt.engine.base.targets import Classes, DenseClasses, MultiLabel, Regression
 from lit_opt.engine.tasks.metrics_by_name import build_metrics, complete_metrics
 
 OURS = "lit_opt.engine.tasks.metrics.Accuracy"

@@ -8,7 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
-from lit_opt.engine.errors import warn
+from lit_opt.engine.base.errors import warn
 from lit_opt.engine.loading.loader import LazyLoader
 from lit_opt.engine.loading.replayed_loader import ReplayedLoader
 from lit_opt.engine.runs.resume.training_state import epoch_ends, is_cut

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.runs.resume.signals import AGREE_EVERY, can_resume_here
 
 SECONDS = {"s": 1, "m": 60, "h": 3600}

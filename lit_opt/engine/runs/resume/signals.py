@@ -17,8 +17,8 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.callbacks import Callback
 
-from lit_opt.engine.errors import Stopped
-from lit_opt.engine.terminal import erasing
+from lit_opt.engine.base.errors import Stopped
+from lit_opt.engine.base.terminal import erasing
 
 AGREE_EVERY = 50  # batches after which the processes of a run ask each other
 

@@ -20,7 +20,7 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.runs.resume.replay_training import ReplayTraining
 from lit_opt.engine.runs.resume.training_state import RunningScores
 

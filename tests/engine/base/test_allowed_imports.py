@@ -13,7 +13,7 @@ from digits_program import program
 from sabotage import Run
 from torch import nn
 
-from lit_opt.engine import allowed_imports as imports
+from lit_opt.engine.base import allowed_imports as imports
 from lit_opt.module import LitModule
 
 FOREIGN = """

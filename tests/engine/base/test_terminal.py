@@ -12,8 +12,8 @@ import pytest
 from sabotage import TRAIN, VARIABLES
 from terminal import Terminal
 
+from lit_opt.engine.base.terminal import cut_to, draw, erase, is_live, long_step
 from lit_opt.engine.cli.streams import unfailing_streams
-from lit_opt.engine.terminal import cut_to, draw, erase, is_live, long_step
 
 
 def test_a_drawn_line_is_gone_when_something_is_printed_and_at_the_end(monkeypatch):
@@ -33,7 +33,7 @@ def test_a_drawn_line_is_gone_when_something_is_printed_and_at_the_end(monkeypat
 
 def test_a_long_step_shows_itself_after_a_second_the_innermost_first(monkeypatch):
     terminal = Terminal(monkeypatch)
-    monkeypatch.setattr("lit_opt.engine.terminal.WAIT", 0.01)
+    monkeypatch.setattr("lit_opt.engine.base.terminal.WAIT", 0.01)
     with long_step("outer"):
         time.sleep(0.1)
         with long_step(lambda: "inner, batch 7,"):

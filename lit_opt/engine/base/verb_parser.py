@@ -3,7 +3,7 @@
 import argparse
 from typing import Any, NoReturn
 
-from lit_opt.engine.errors import Stopped, UserError
+from lit_opt.engine.base.errors import Stopped, UserError
 
 
 class VerbParser(argparse.ArgumentParser):

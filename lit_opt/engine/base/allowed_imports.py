@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
-from lit_opt.engine.errors import UserError
+from lit_opt.engine.base.errors import UserError
 
 OWN = __name__.partition(".")[0]
 # In two parts: it stays lit-opt's where the package has another name, in a project made from it.

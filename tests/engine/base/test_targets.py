@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from sklearn import metrics
 from torch import Tensor, nn
 
-from lit_opt.engine.callbacks import WritePredictions
-from lit_opt.engine.targets import (
+from lit_opt.engine.base.targets import (
     Classes,
     DenseClasses,
     MultiLabel,
@@ -20,6 +19,7 @@ from lit_opt.engine.targets import (
     SoftLabels,
     inferred,
 )
+from lit_opt.engine.callbacks import WritePredictions
 from lit_opt.sources import Source
 
 N = 40
