@@ -6,13 +6,17 @@
 Each round trains lit-opt's run between two bare loops, in the same process; printed are the bare
 loop's milliseconds a step and the median over the rounds of lit-opt's time over the mean of those
 two, with the smallest and the largest. Neither validates, both count the same metrics, and what is
-written between two epochs is not counted. The first round isn't, either. With --cpu the time is
-that of the processor, which other programs on the machine disturb less.
+written between two epochs is not counted. The first round isn't, either. "Lightning alone" is the
+same net and optimizer in the shortest LightningModule and a Trainer of which everything is switched
+off (`barebones=True`), on batches that lie ready, without a metric: what its loop costs at least.
+With --cpu the time is that of the processor, which other programs on the machine disturb less.
 """
 
 import argparse
 import contextlib
+import functools
 import io
+import itertools
 import runpy
 import statistics
 import sys
@@ -34,6 +38,8 @@ import torch
 import torch.nn.functional as F
 import torchmetrics.classification as tm
 from torch import nn
+from torchvision import tv_tensors
+from torchvision.transforms import v2
 
 from examples.char_lm.gpt import GPT, PythonManual
 from examples.finetune.halves import Half, pretrained
@@ -49,6 +55,8 @@ from lit_opt.sources import Digits
 
 quiet_loggers()
 now = time.perf_counter
+# Seconds that so many steps take.
+Loop = Callable[[int], float]
 program = runpy.run_path(str(ROOT / "train.py"))["program"]
 
 
@@ -72,6 +80,10 @@ def char_lm(steps: int) -> float:
     return now() - began
 
 
+def stream_alone(steps: int) -> float:
+    return by_lightning(Student(), list(itertools.islice(Stream().train_dataloader(), steps)))
+
+
 def stream(steps: int) -> float:
     net, loader = Student().net, iter(Stream().train_dataloader())
     optimizer = torch.optim.Adam(net.parameters(), 2e-3)
@@ -85,20 +97,55 @@ def stream(steps: int) -> float:
     return now() - began
 
 
+class Shortest(pl.LightningModule):
+    """One optimizer over one net, and nothing else."""
+
+    def __init__(self, net: nn.Module, loss: Any, optimizer: Any) -> None:
+        super().__init__()
+        self.net, self.loss, self.optimizer = net, loss, optimizer
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        x, y = batch
+        return self.loss(self.net(x), y)
+
+    def configure_optimizers(self) -> Any:
+        return self.optimizer(self.net.parameters())
+
+
+def by_lightning(model: pl.LightningModule, batches: list[Any]) -> float:
+    """Seconds of a fit on these batches by a Trainer that does nothing but train."""
+    timed = TrainingTime()
+    TrainingTime.seconds = 0.0
+    trainer = pl.Trainer(max_epochs=1, barebones=True, callbacks=[timed], accelerator="cpu")
+    trainer.fit(model, batches)
+    return TrainingTime.seconds
+
+
 def supervised(
-    source: Any, net: nn.Module, loss: Any, metrics: list[Any], lr: float, batch_size: int = 64
-) -> Callable[[int], float]:
-    """The loop of a source in memory whose batches are normalised, as lit-opt's are."""
+    source: Any,
+    net: nn.Module,
+    loss: Any,
+    metrics: list[Any],
+    lr: float,
+    batch_size: int = 64,
+    transform: Any = None,
+) -> tuple[Loop, Loop]:
+    """The loop of a source in memory whose batches are normalised, and Lightning's alone."""
     x, y = source.load(Path(tempfile.gettempdir()), "train")
     normalize = Normalize(x, torch.arange(len(x)), True, None, (), source.nan_is_missing)
 
+    adamw = functools.partial(torch.optim.AdamW, lr=lr, fused=True)
+
     def loop(steps: int) -> float:
-        optimizer = torch.optim.AdamW(net.train().parameters(), lr, fused=True)
+        optimizer = adamw(net.train().parameters())
         loss_sum = torch.tensor(0.0)
         began = now()
         rows = torch.cat([torch.randperm(len(y)) for _ in range(1 + steps * batch_size // len(y))])
         for chosen in rows[: steps * batch_size].split(batch_size):
-            outputs, target = net(normalize(x[chosen])), y[chosen]
+            inputs, target = x[chosen], y[chosen]
+            if transform:
+                inputs, target = transform(inputs, target)
+            outputs = net(normalize(inputs))
             value = loss(outputs, target)
             optimizer.zero_grad()
             value.backward()
@@ -108,26 +155,38 @@ def supervised(
                 metric.update(of(outputs.detach()), target.long())
         return now() - began
 
-    return loop
+    def alone(steps: int) -> float:
+        chosen = torch.randint(len(y), (steps, batch_size))
+        batches = [(normalize(x[rows]), y[rows]) for rows in chosen]
+        return by_lightning(Shortest(net, loss, adamw), batches)
+
+    return loop, alone
 
 
-def multilabel() -> Callable[[int], float]:
+def multilabel() -> tuple[Loop, Loop]:
     labels = {"num_labels": 10, "validate_args": False}
     metrics = [tm.MultilabelAUROC(**labels), tm.MultilabelF1Score(**labels)]
     scored = [(m, torch.sigmoid) for m in [*metrics, tm.MultilabelAccuracy(**labels)]]
-    net = ConvNet(1, 10).to(memory_format=torch.channels_last)
+    net = ConvNet(1, 10)
     return supervised(DigitsTogether(), net, F.binary_cross_entropy_with_logits, scored, 5e-3)
 
 
-def segmentation() -> Callable[[int], float]:
+def flipped(x: torch.Tensor, y: torch.Tensor) -> Any:
+    """Pictures with their masks, one by one, as a data set would do it."""
+    flip = v2.RandomHorizontalFlip()
+    pairs = [flip(tv_tensors.Image(x), tv_tensors.Mask(y)) for x, y in zip(x, y, strict=True)]
+    of_all = zip(*pairs, strict=True)
+    return (torch.stack([one.as_subclass(torch.Tensor) for one in kind]) for kind in of_all)
+
+
+def segmentation() -> tuple[Loop, Loop]:
     classes = {"num_classes": 4, "validate_args": False}
     metrics = [tm.MulticlassJaccardIndex(**classes), tm.MulticlassAccuracy(**classes)]
     scored = [(metric, lambda outputs: outputs.argmax(1)) for metric in metrics]
-    net = UNet().to(memory_format=torch.channels_last)
-    return supervised(Shapes(), net, F.cross_entropy, scored, 5e-3)
+    return supervised(Shapes(), UNet(), F.cross_entropy, scored, 5e-3, transform=flipped)
 
 
-def table() -> Callable[[int], float]:
+def table() -> tuple[Loop, Loop]:
     source, classes = Loans(), {"num_classes": 2, "validate_args": False}
     source.download(Path(tempfile.gettempdir()))
     x, _ = source.load(Path(tempfile.gettempdir()), "train")
@@ -137,16 +196,16 @@ def table() -> Callable[[int], float]:
     return supervised(source, net, F.cross_entropy, scored, 3e-3, 256)
 
 
-def autoencoder() -> Callable[[int], float]:
+def autoencoder() -> tuple[Loop, Loop]:
     return supervised(Copies(), MLP((64,), 64, (128, 8, 128)), F.mse_loss, [], 3e-3)
 
 
-def finetune() -> Callable[[int], float]:
+def finetune() -> tuple[Loop, Loop]:
     accuracy = tm.MulticlassAccuracy(5, validate_args=False), lambda outputs: outputs.argmax(1)
     return supervised(Half(), pretrained(), F.cross_entropy, [accuracy], 1e-3)
 
 
-def gan() -> Callable[[int], float]:
+def gan() -> tuple[Loop, Loop]:
     x = Digits().load(Path(), "train")[0]  # type: ignore[index]
     normalize, model = Normalize(x, torch.arange(len(x)), True), GAN()
 
@@ -167,13 +226,16 @@ def gan() -> Callable[[int], float]:
             optimizers[0].step()
         return now() - began
 
-    return loop
+    def alone(steps: int) -> float:
+        return by_lightning(model, [(normalize(x[:64]), x[:64])] * steps)
+
+    return loop, alone
 
 
-# The bare loop of each, its configuration, and how often the usual steps are trained.
-BARE: dict[str, tuple[Callable[[], Callable[[int], float]], str, int]] = {
-    "char_lm": (lambda: char_lm, "char_lm/config.yaml", 1),
-    "stream": (lambda: stream, "stream/config.yaml", 10),
+# The loops of each, its configuration, and how often the usual steps are trained.
+BARE: dict[str, tuple[Callable[[], tuple[Loop, Loop | None]], str, int]] = {
+    "char_lm": (lambda: (char_lm, None), "char_lm/config.yaml", 1),
+    "stream": (lambda: (stream, stream_alone), "stream/config.yaml", 10),
     "multilabel": (multilabel, "multilabel/config.yaml", 2),
     "segmentation": (segmentation, "segmentation/config.yaml", 1),
     "table": (table, "table/config.yaml", 5),
@@ -221,16 +283,24 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     for example in args.only:
         make, config, times = BARE[example]
-        loop, steps = make(), args.steps * times
-        ratios, bare = [], [loop(steps)]
+        (loop, alone), steps = make(), args.steps * times
+        by_lit_opt, by_lightning_alone, bare = [], [], [loop(steps)]
         for _ in range(args.rounds + 1):
             taken = ours(config, steps)
             bare.append(loop(steps))
-            ratios.append(taken / statistics.mean(bare[-2:]))
-        ratios, step = ratios[1:], 1000 * statistics.median(bare) / steps
-        spread = f"({min(ratios):.2f} to {max(ratios):.2f})"
-        print(f"{example:10} bare {step:7.2f} ms a step, lit-opt / bare", end=" ")
-        print(f"{statistics.median(ratios):.3f} {spread}", flush=True)
+            by_lit_opt.append(taken / statistics.mean(bare[-2:]))
+            if alone:
+                by_lightning_alone.append(alone(steps) / bare[-1])
+        print(f"{example:12} bare {1000 * statistics.median(bare) / steps:7.2f} ms a step", end="")
+        print(f", lit-opt / bare {spread(by_lit_opt[1:])}", end="")
+        print(
+            f", Lightning alone / bare {spread(by_lightning_alone[1:])}" if alone else "",
+            flush=True,
+        )
+
+
+def spread(ratios: list[float]) -> str:
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import ClasswiseWrapper, Metric, MetricCollection
+from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassStatScores
 
 from lit_opt.engine.base.errors import warn_once
 from lit_opt.engine.base.targets import Classes
@@ -155,6 +156,9 @@ def _leaf(metric: Metric) -> Metric:
     return next((m for m in inner if not type(m).__module__.startswith(wrappers)), metric)
 
 
+# F1, precision, recall and the like; IoU, Cohen's kappa and the like: they look at classes alone.
+OF_CLASSES = (MulticlassStatScores, MulticlassConfusionMatrix)
+
 View = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
@@ -164,6 +168,8 @@ def _view(metric: Metric, targets: Classes) -> View | None:
     home = type(leaf).__module__
     if home.startswith("torchmetrics.segmentation"):
         return partial(_maps, getattr(leaf, "input_format", "one-hot"), targets.ignore_index)
+    if isinstance(leaf, OF_CLASSES) and getattr(leaf, "top_k", 1) == 1:
+        return partial(_classes, targets)
     if home.startswith("torchmetrics.classification"):
         return partial(_probs, targets, type(leaf).__name__.startswith("Binary"))
     if isinstance(leaf, Accuracy) or home.startswith("torchmetrics.regression"):
@@ -173,6 +179,12 @@ def _view(metric: Metric, targets: Classes) -> View | None:
 
 def _as_they_are(preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return preds, target
+
+
+def _classes(targets: Classes, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The likeliest class int64 (B, …), without probabilities of all: for masks much less work."""
+    preds, target = targets.plain(preds, target)
+    return preds.argmax(1) if preds.ndim > target.ndim else preds, target
 
 
 def _probs(targets: Classes, binary: bool, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

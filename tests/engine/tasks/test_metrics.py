@@ -1,3 +1,5 @@
+from copy import deepcopy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,8 +14,10 @@ from torchmetrics import (
 from torchmetrics.classification import (
     BinaryAUROC,
     MulticlassAccuracy,
+    MulticlassConfusionMatrix,
     MulticlassEER,
     MulticlassF1Score,
+    MulticlassJaccardIndex,
     MulticlassSpecificity,
 )
 from torchmetrics.segmentation import MeanIoU
@@ -99,3 +103,23 @@ def test_mean_iou_leaves_out_what_is_ignored():
     reference = MeanIoU(3, input_format="index")
     reference.update(preds[:, :, 1:].argmax(1), target[:, 1:])
     torch.testing.assert_close(scores.compute()["iou"], reference.compute())
+
+
+@pytest.mark.parametrize("shape", [(30,), (6, 5, 4)])
+@pytest.mark.parametrize(
+    "metric",
+    [
+        MulticlassF1Score(3, average=None),
+        MulticlassF1Score(3, top_k=2, average=None),
+        MulticlassJaccardIndex(3, ignore_index=1, average=None),
+        MulticlassConfusionMatrix(3, ignore_index=1),
+    ],
+)
+def test_metrics_of_classes_are_those_of_the_probabilities(metric, shape):
+    logits = torch.randn(shape[0], 3, *shape[1:])
+    y = torch.randint(3, shape)
+    scores = Scores({"m": deepcopy(metric)}, prefix="")
+    scores.update(preds=logits, target=y)
+    metric.update(logits.softmax(1), y)
+    counted = next(iter(scores.values())).compute()
+    assert counted.equal(metric.compute())
