@@ -16,7 +16,7 @@ import argparse
 import contextlib
 import functools
 import io
-import itertools
+import logging
 import runpy
 import statistics
 import sys
@@ -38,6 +38,7 @@ import torch
 import torch.nn.functional as F
 import torchmetrics.classification as tm
 from torch import nn
+from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -81,7 +82,7 @@ def char_lm(steps: int) -> float:
 
 
 def stream_alone(steps: int) -> float:
-    return by_lightning(Student(), list(itertools.islice(Stream().train_dataloader(), steps)))
+    return by_lightning(Student(), Stream().train_dataloader(), steps)
 
 
 def stream(steps: int) -> float:
@@ -112,11 +113,12 @@ class Shortest(pl.LightningModule):
         return self.optimizer(self.net.parameters())
 
 
-def by_lightning(model: pl.LightningModule, batches: list[Any]) -> float:
+def by_lightning(model: pl.LightningModule, batches: Any, steps: int = -1) -> float:
     """Seconds of a fit on these batches by a Trainer that does nothing but train."""
-    timed = TrainingTime()
     TrainingTime.seconds = 0.0
-    trainer = pl.Trainer(max_epochs=1, barebones=True, callbacks=[timed], accelerator="cpu")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    options: Any = {"max_epochs": 1, "max_steps": steps, "barebones": True, "accelerator": "cpu"}
+    trainer = pl.Trainer(callbacks=[TrainingTime()], **options)
     trainer.fit(model, batches)
     return TrainingTime.seconds
 
@@ -157,8 +159,8 @@ def supervised(
 
     def alone(steps: int) -> float:
         chosen = torch.randint(len(y), (steps, batch_size))
-        batches = [(normalize(x[rows]), y[rows]) for rows in chosen]
-        return by_lightning(Shortest(net, loss, adamw), batches)
+        batches: Any = [(normalize(x[rows]), y[rows]) for rows in chosen]
+        return by_lightning(Shortest(net, loss, adamw), DataLoader(batches, batch_size=None))
 
     return loop, alone
 
@@ -227,7 +229,8 @@ def gan() -> tuple[Loop, Loop]:
         return now() - began
 
     def alone(steps: int) -> float:
-        return by_lightning(model, [(normalize(x[:64]), x[:64])] * steps)
+        batches: Any = [(normalize(x[:64]), x[:64])] * steps
+        return by_lightning(model, DataLoader(batches, batch_size=None))
 
     return loop, alone
 

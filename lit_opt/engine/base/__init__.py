@@ -2,5 +2,5 @@
 
 `errors` is what a user reads instead of a traceback, `targets` says what a task's targets are,
 `interface` what the engine asks of a model and its data, `allowed_imports` what may be imported by
-name, `terminal` how wide and how alive it is.
+name, `name_matching` finds a class by half its name, `terminal` tells how wide it is.
 """

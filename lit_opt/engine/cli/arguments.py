@@ -18,8 +18,8 @@ from jsonargparse import get_loader
 
 from lit_opt.engine.base.allowed_imports import OWN, TEMPLATE
 from lit_opt.engine.base.errors import UserError
+from lit_opt.engine.base.name_matching import comparable, nearest
 from lit_opt.engine.cli.options import Options, is_flag
-from lit_opt.engine.optim.name_matching import comparable, nearest
 
 # Options given as {"name": …, argument: …}; naming one anew drops the arguments of the old one.
 SPECS = {"model.optimizer", "model.scheduler"}

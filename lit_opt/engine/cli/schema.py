@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lit_opt.engine.base.name_matching import comparable
 from lit_opt.engine.base.verb_parser import VerbParser
 from lit_opt.engine.cli.choices import OF_COMMANDS, choices_of
 from lit_opt.engine.cli.options import OF_OTHER_MODULES, SYNONYMS
 from lit_opt.engine.cli.program import Program
-from lit_opt.engine.optim.name_matching import comparable
 
 JsonSchema = dict[str, Any]
 PLAIN_TYPES: dict[Any, str] = {

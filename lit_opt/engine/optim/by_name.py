@@ -15,8 +15,8 @@ from torch.optim import lr_scheduler
 
 from lit_opt.engine.base.allowed_imports import check_import
 from lit_opt.engine.base.errors import UserError
+from lit_opt.engine.base.name_matching import comparable, nearest
 from lit_opt.engine.optim.argument_values import check_value
-from lit_opt.engine.optim.name_matching import comparable, nearest
 
 Spec = str | Mapping[str, Any]
 

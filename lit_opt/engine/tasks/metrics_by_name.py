@@ -15,7 +15,7 @@ from torchmetrics import Metric, MetricCollection
 
 from lit_opt.engine.base.allowed_imports import check_import
 from lit_opt.engine.base.errors import UserError
-from lit_opt.engine.optim.name_matching import comparable, nearest
+from lit_opt.engine.base.name_matching import comparable, nearest
 from lit_opt.engine.tasks.metrics import Accuracy
 
 HOMES = ("regression", "segmentation", "text", "wrappers", "nominal", "clustering")
