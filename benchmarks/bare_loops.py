@@ -22,6 +22,7 @@ import statistics
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -117,6 +118,7 @@ def by_lightning(model: pl.LightningModule, batches: Any, steps: int = -1) -> fl
     """Seconds of a fit on these batches by a Trainer that does nothing but train."""
     TrainingTime.seconds = 0.0
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="You defined a `validation_step`")
     options: Any = {"max_epochs": 1, "max_steps": steps, "barebones": True, "accelerator": "cpu"}
     trainer = pl.Trainer(callbacks=[TrainingTime()], **options)
     trainer.fit(model, batches)

@@ -61,7 +61,7 @@ def test_what_can_not_be_read_or_written_is_named(run):
     for words, told in (
         (["--config=secret.yaml"], "secret.yaml"),
         ([*IMAGES, *FEW, "--name=again"], image.name),
-        ([*FEW, "--default_root_dir=closed", "--name=other"], "closed/runs/other"),
+        ([*FEW, "--default_root_dir=closed", "--name=other"], "can't write to 'closed/runs/other'"),
         (["--name=mine", "--resume", "--epochs=2"], "runs/mine"),
     ):
         code, told_of = without_rights(words)

@@ -111,9 +111,10 @@ def probe(run: Path, size: int) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             run.rmdir()  # if it is new, and so empty
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise UserError(
-            f"can't write {size:,} bytes to '{run}': {reason(error)}\n"
-            "free space there, or set --default_root_dir to another folder"
+            f"can't write {f'{size:,} bytes ' if full else ''}to '{run}': {reason(error)}\n"
+            f"{'free space there, or ' if full else ''}set --default_root_dir to another folder"
         ) from error
 
 
