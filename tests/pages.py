@@ -28,7 +28,7 @@ def commands_of(text: str) -> list[list[str]]:
 
 
 def write_own_data() -> None:
-    """Pictures in folders and in a table, a table with gaps, arrays, in the working folder."""
+    """Pictures in folders and in a table, a table with gaps, arrays and texts, right here."""
     draw = np.random.default_rng(0)
     with Path("labels.csv").open("w", newline="") as file:
         lines = csv.writer(file)
@@ -46,6 +46,12 @@ def write_own_data() -> None:
     Path("new/names.csv").write_text("file\nbright.png\ndark.png\n")
     for kind in ("dark", "bright"):
         Image.new("L", (40, 32), {"dark": 20, "bright": 230}[kind]).save(f"new/{kind}.png")
+    texts = {"train": "To be, or not to be: " * 200, "test": "that is the question. " * 20}
+    Path("texts").mkdir()
+    for split, text in texts.items():
+        Path(f"texts/{split}.txt").write_text(text)
+    Path("prompts").mkdir()
+    Path("prompts/test.txt").write_text("The licensor\n")
     Path("arrays").mkdir()
     for split in ("train", "test"):
         x = draw.normal(size=(90, 4)).astype("float32")

@@ -24,7 +24,7 @@ PAGE = (ROOT / "docs/make_it_yours.md").read_text()
 SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
 SEAMS = [title for title, text in SECTIONS.items() if "```bash" in text]
 FAST = {"My net", "My loss", "My data: a table", "My data: arrays", "My logger"}
-FAST |= {"My LightningModule and LightningDataModule"}
+FAST |= {"My data: text", "My LightningModule and LightningDataModule"}
 
 
 def seams() -> list:
@@ -49,7 +49,15 @@ def test_each_seam_is_ten_lines_and_one_command_that_runs(title, monkeypatch, ca
     assert DONE[title](ran, capsys.readouterr().out)
     for words in re.findall(r"`python train\.py (predict [^`]*)`", SECTIONS[title]):
         main(shlex.split(words.replace("NAME", "a")))
-        assert len(Path("runs/a/predictions.csv").read_text().splitlines()) == 3
+        assert predicted() == (["The licensor"] if "text" in title else 2)
+
+
+def predicted() -> list[str] | int:
+    """The beginnings of the texts that were written, or the number of rows."""
+    texts = Path("runs/a/predictions.txt")
+    if texts.exists():
+        return [text[:12] for text in re.findall(r"--- \d+\n(.{200,})", texts.read_text(), re.S)]
+    return len(Path("runs/a/predictions.csv").read_text().splitlines()) - 1
 
 
 def column(name: str) -> list[float]:
@@ -80,6 +88,7 @@ DONE = {
     "My data: a table": lambda ran, out: shape_and_classes(ran) == ((5,), None),
     "My data: arrays": lambda ran, out: ran.datamodule.in_shape == (4,),
     "My data: a set of torchvision": lambda ran, out: len(ran.datamodule.splits["val"]) == 20,
+    "My data: text": lambda ran, out: ran.datamodule.class_names[65] == "A",
     "My transform": noise_is_added,
     "My step": lambda ran, out: type(ran.model).__name__ == "Consistent",
     "My optimizer groups": lambda ran, out: (
@@ -96,7 +105,7 @@ DONE = {
 
 def test_the_order_is_from_the_smallest_change_to_the_largest():
     assert [title.removeprefix("My ").partition(":")[0] for title in SEAMS] == [
-        *["net", "loss", "metric", *["data"] * 5, "transform", "step", "optimizer groups"],
+        *["net", "loss", "metric", *["data"] * 6, "transform", "step", "optimizer groups"],
         *["callback", "logger", "LightningModule and LightningDataModule"],
     ]
 

@@ -55,6 +55,10 @@ class Classes:
         """What the net puts out for one sample whose y has the shape `y_shape`."""
         return (num,)
 
+    def fits_net(self, shape: tuple[int, ...], in_shape: tuple[int, ...]) -> bool:
+        """Whether samples of `shape` can be given to a net that is made for `in_shape`."""
+        return shape == in_shape
+
     def strata(self, y: Tensor) -> Tensor:
         """int64 (N,): the groups that validation takes its fraction of, each alike."""
         return y.long()
@@ -248,6 +252,10 @@ class NextToken(DenseClasses):
 
     def shape_of_outputs(self, num: int, y_shape: Sequence[int]) -> tuple[int, ...]:
         return (*y_shape, num)
+
+    def fits_net(self, shape: tuple[int, ...], in_shape: tuple[int, ...]) -> bool:
+        """Shorter texts, too, such as prompts."""
+        return len(shape) == len(in_shape) == 1 and 0 < shape[0] <= in_shape[0]
 
     def plain(self, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Preds (B·T, C) and target (B·T,)."""

@@ -89,9 +89,11 @@ def _check_finite(where: str, name: str, values: Tensor) -> None:
         )
 
 
-def check_source_fits(where: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    """Samples have the shape that is `expected`."""
-    if shape != expected:
+def check_source_fits(
+    where: str, targets: Classes, shape: tuple[int, ...], expected: tuple[int, ...]
+) -> None:
+    """Samples have the shape that is `expected`, or one that goes with it."""
+    if not targets.fits_net(shape, expected):
         raise UserError(
             f"{where}: samples have shape {shape}; expected {expected}\n"
             "in every split (image folders: set --dataset.image_size)"

@@ -146,8 +146,8 @@ class SourceReader(LightningDataModule):
             return torch.zeros(2, *self.in_shape), torch.zeros(2, dtype=torch.int64)
         x, y = self._first()
         y = y if y.is_floating_point() else torch.zeros_like(y)  # classes are numbered later
-        where = self.where("train")
-        check_source_fits(where, tuple(x.shape[1:]), self.in_shape)
+        where = self.where(self.needs)
+        check_source_fits(where, self.targets, tuple(x.shape[1:]), self.in_shape)
         check_y(where, self.targets, self.num_classes, None, None, "", y)
         return torch.zeros_like(x, dtype=dtype_in_batch(x)), self.as_precision(x, y)[1]
 
@@ -258,13 +258,13 @@ class SourceReader(LightningDataModule):
         check = self._check_of_y(split)
         y = check(y)
         shape = tuple((x if of_dataset else self._evaluated(x, y)[0]).shape[1:])
-        if self.kept and shape != self.in_shape:
+        if self.kept and not self.targets.fits_net(shape, self.in_shape):
             raise UserError(
                 f"{where}: samples have shape {shape}; the checkpoint's net was "
                 f"trained on {self.in_shape}\nset --dataset, --data_dir (image folders: "
                 "--dataset.image_size) as they were"
             )
-        check_source_fits(where, shape, self.in_shape)
+        check_source_fits(where, self.targets, shape, self.in_shape)
         return loaded.checked(check) if isinstance(loaded, DatasetSamples) else Batches(x, y)
 
     def _check_of_y(self, split: str) -> Callable[[Tensor], Tensor]:

@@ -16,9 +16,10 @@ LEFT_OUT += ("tests/pages.py",)
 LEFT_OUT += ("tests/test_configs.py", "tests/test_yours.py", "tests/engine/project/test_new.py")
 LEFT_OUT += tuple(f"{TEMPLATE}/engine/project/{name}.py" for name in ("new", "example"))
 KEPT_CONFIG = "configs/digits.yaml"
+KEPT_PAGE = "docs/make_it_yours.md"
 
-# What an update replaces: the engine, its tests, and what these stand on.
-REPLACED: tuple[str, ...] = (f"{TEMPLATE}/engine/", "tests/engine/")
+# What an update replaces: the engine, its tests and its page, and what these stand on.
+REPLACED: tuple[str, ...] = (f"{TEMPLATE}/engine/", "tests/engine/", KEPT_PAGE)
 TOOLS = [
     "conftest",
     "digits_as_files",
@@ -44,7 +45,7 @@ REPLACED += tuple(f"tests/test_{name}.py" for name in PROMISES)
 
 def goes_along(path: str) -> bool:
     """Whether a file of lit-opt, by its path from the root, is part of a project."""
-    return path == KEPT_CONFIG or not path.startswith(LEFT_OUT)
+    return path in (KEPT_CONFIG, KEPT_PAGE) or not path.startswith(LEFT_OUT)
 
 
 def is_of_the_engine(path: str) -> bool:

@@ -48,8 +48,9 @@ python train.py --help
 ```
 
 `{package}/` is yours: `module.py`, `datamodule.py`, `models.py`, `losses.py`, `sources.py` and
-what you add. What the project runs by default stands in `train.py`. `{package}/engine/` is the
-machine behind it, from lit-opt {version}; with its tests it is replaced by a later one with
+what you add: `docs/make_it_yours.md` has ten lines for each. What the project runs by default
+stands in `train.py`. `{package}/engine/` is the machine behind it, from lit-opt {version}; with its
+tests and that page it is replaced by a later one with
 `python train.py update --from PATH_OR_URL_OF_LIT_OPT`, which writes to no other file.
 """
 

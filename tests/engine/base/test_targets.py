@@ -336,3 +336,13 @@ def test_what_does_not_fit_the_targets_is_told_before_the_training(run, fails, w
         assert "val/BinaryEER" in run(*words).trainer.callback_metrics
     else:
         assert re.search(told, fails(*words))
+
+
+def test_a_net_of_tokens_is_given_shorter_texts():
+    fits = NextToken().fits_net
+    assert fits((11,), (64,))
+    assert fits((64,), (64,))
+    assert not fits((65,), (64,))
+    assert not fits((0,), (64,))
+    assert not fits((1, 11), (64,))
+    assert not Regression().fits_net((11,), (64,))
