@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
-from shutil import get_terminal_size
 from textwrap import fill
 
 from lit_opt.engine.base.errors import UserError
+from lit_opt.engine.base.terminal import columns
 from lit_opt.engine.base.verb_parser import VerbParser
 from lit_opt.engine.reports.compared_runs import (
     NONE,
@@ -17,6 +17,7 @@ from lit_opt.engine.reports.compared_runs import (
     ComparedRun,
     SeedGroup,
     differing,
+    folders_named,
     grouped,
     is_better_low,
     made_by,
@@ -24,11 +25,14 @@ from lit_opt.engine.reports.compared_runs import (
     monitored,
     newest_runs,
     runs_named,
+    spell_alike,
 )
 from lit_opt.engine.reports.significance import difference
 
 PAGE = "compare.html"
 CURVES_AT_MOST = 8  # curves over one another
+COLUMNS_OF_LOG = 120  # of the table where stdout is no terminal
+NAME_AT_MOST = 36  # letters of a run, a column or a value in the table
 
 
 def compare(words: list[str]) -> None:
@@ -52,26 +56,24 @@ def compare(words: list[str]) -> None:
         runs = runs_named(given.runs)
     else:
         runs = newest_runs(None if given.all else given.last or 10)
-    groups = show(runs, given.sort)
+    sort = spell_alike(runs).get(given.sort, given.sort)
+    groups = show(runs, sort, see=str(page_of(runs)))
     if groups and len(given.runs) == 2:
-        _tell_difference(given.runs, given.sort or monitored(groups))
+        _tell_difference(given.runs, runs, sort or monitored(groups))
     if groups:
-        print(f"page: {write_page(groups, runs, given.sort)}")
+        print(f"page: {write_page(groups, runs, sort)}")
 
 
-def _shortened(name: str, width: int = 36) -> str:
-    half = width // 2
-    return name if len(name) <= width else f"{name[: half - 1]}…{name[-half:]}"
-
-
-def show(runs: list[ComparedRun], sort: str | None = None) -> list[SeedGroup]:
-    """Prints the table; returns its groups, best first."""
+def show(
+    runs: list[ComparedRun], sort: str | None = None, see: str = "`python train.py compare`"
+) -> list[SeedGroup]:
+    """Prints the table; returns its groups, best first. `see`: where what has no room is."""
     groups = grouped(run for run in runs if run.counts)
     groups = ranked(groups, sort) if groups else []
     if groups:
-        _print_table(*table_of(groups, sort))
+        _print_table(groups, sort, see)
     for note in notes_of(groups, runs, sort):
-        print(note)
+        _print_filled(note)
     return groups
 
 
@@ -86,38 +88,60 @@ def ranked(groups: list[SeedGroup], sort: str | None) -> list[SeedGroup]:
     return sorted(groups, key=lambda g: (math.isnan(g.mean(metric)), sign * g.mean(metric)))
 
 
-def table_of(groups: list[SeedGroup], sort: str | None) -> tuple[list[str], list[list[str]]]:
+def table_of(
+    groups: list[SeedGroup], sort: str | None, implied: bool = True
+) -> tuple[list[str], list[list[str]]]:
     """The header and the rows, what says most first.
 
-    Name, number of runs, the metric that sorts and the same of the test, what differs in all, the
-    other metrics, the time of a fit, what only some have, such as an argument of one net.
+    Name, number of runs, the metric that sorts and the same of the test; then the settings that
+    differ, the other metrics and the time of a fit, those that most rows have first. `implied`:
+    with the settings that only follow from a row's classes.
     """
     first = sort or monitored(groups) or ""
     twin = first.replace("val", "test", 1)
     metrics = sorted(metrics_of(groups), key=lambda name: (name != first, name != twin))
-    columns = {name: [group.shown(name) for group in groups] for name in metrics}
-    ahead = {name: columns.pop(name) for name in (first, twin) if name in columns}
-    options = differing(groups)
+    columns_of = {name: [group.shown(name) for group in groups] for name in metrics}
+    ahead = {name: columns_of.pop(name) for name in (first, twin) if name in columns_of}
+    options = differing(groups, implied)
     of_all = {name: column for name, column in options.items() if NONE not in column}
     seconds = [group.shown_seconds() for group in groups]
-    ahead |= of_all | columns | ({"seconds": seconds} if {*seconds} != {NONE} else {}) | options
+    rest = of_all | columns_of | ({"seconds": seconds} if {*seconds} != {NONE} else {}) | options
+    ahead |= dict(sorted(rest.items(), key=lambda item: item[1].count(NONE)))
     counts = [[group.name for group in groups], [str(len(group.runs)) for group in groups]]
     lines = zip(*counts, *ahead.values(), strict=True)
     return ["run", "n", *ahead], [list(line) for line in lines]
 
 
-def _print_table(header: list[str], rows: list[list[str]]) -> None:
-    """The first columns that a terminal has room for; all of them where there is none."""
-    if sys.stdout.isatty():
-        rows = [[_shortened(name), *cells] for name, *cells in rows]
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    room = get_terminal_size().columns if sys.stdout.isatty() else sum(widths) * 2
-    count = sum(end <= room for end in accumulate(width + 2 for width in widths))
-    for row in (header, *rows):
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+def _room() -> int:
+    return columns() if sys.stdout.isatty() else COLUMNS_OF_LOG
+
+
+def _print_filled(text: str) -> None:
+    print(fill(text, _room(), break_long_words=False, break_on_hyphens=False))
+
+
+def _shortened(name: str) -> str:
+    half = min(NAME_AT_MOST, _room() // 2) // 2
+    return name if len(name) <= 2 * half else f"{name[: half - 1]}…{name[-half:]}"
+
+
+def _print_table(groups: list[SeedGroup], sort: str | None, see: str) -> None:
+    """The first columns that there is room for, and how many more there are."""
+    header, rows = table_of(groups, sort, implied=False)
+    lines = [[_shortened(cell) for cell in line] for line in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    count = sum(end <= _room() for end in accumulate((w + 2 for w in widths), initial=-2)) - 1
+    for line in lines:
+        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
         print("  ".join(cells[:count]).rstrip())
-    if hidden := header[count:]:
-        print(fill(f"on the page as well: {', '.join(hidden)}", room))
+    hidden = {*table_of(groups, sort)[0]} - {*header[:count]}
+    settings = len(hidden & {*differing(groups)})
+    scores = len(hidden) - settings
+    told = [f"{scores} more score{'s' * (scores > 1)}"] if scores else []
+    if settings:
+        told.append(f"{settings} more setting{'s differ' if settings > 1 else ' differs'}")
+    if told:
+        _print_filled(f"{' and '.join(told)}: see {see}")
 
 
 def notes_of(groups: list[SeedGroup], runs: list[ComparedRun], sort: str | None) -> list[str]:
@@ -134,21 +158,27 @@ def notes_of(groups: list[SeedGroup], runs: list[ComparedRun], sort: str | None)
     return notes
 
 
-def _tell_difference(words: Sequence[str], metric: str | None) -> None:
+def _tell_difference(words: Sequence[str], runs: list[ComparedRun], metric: str | None) -> None:
     if metric is None:
         return
     told, sides = f"{metric}, {words[0]} less {words[1]}", []
     for word in words:
-        runs = [run for run in runs_named([word]) if run.counts and metric in run.scores]
-        if (several := len(grouped(runs))) > 1:
+        folders = {folder.resolve() for folder in folders_named(word)}
+        named = [run for run in runs if run.folder.resolve() in folders]
+        side = [run for run in named if run.counts and metric in run.scores]
+        if (several := len(grouped(side))) > 1:
             print(f"{told}: no test: {word} has runs of {several} configurations, or a seed twice")
             return
-        seeds = [run.folder if run.seed is None else run.seed for run in runs]
-        sides.append({str(k): run.scores[metric] for k, run in zip(seeds, runs, strict=True)})
-    print(fill(f"{told}: {difference(*sides)}", get_terminal_size().columns))
+        seeds = [run.folder if run.seed is None else run.seed for run in side]
+        sides.append({str(k): run.scores[metric] for k, run in zip(seeds, side, strict=True)})
+    _print_filled(f"{told}: {difference(*sides)}")
 
 
 # ---- the page
+
+
+def page_of(runs: list[ComparedRun]) -> Path:
+    return (RUNS if RUNS.is_dir() else runs[0].folder.parent) / PAGE
 
 
 def write_page(groups: list[SeedGroup], runs: list[ComparedRun], sort: str | None) -> Path:
@@ -160,7 +190,7 @@ def write_page(groups: list[SeedGroup], runs: list[ComparedRun], sort: str | Non
     rows = [[cell.replace(" ± ", "\xa0±\xa0") for cell in row] for row in rows]
     notes = "".join(f"<p class=note>{escaped(note)}</p>" for note in notes_of(groups, runs, sort))
     sections = [("Scores", table(header, rows, "scores") + notes), *_curves(groups)]
-    path = RUNS / PAGE if RUNS.is_dir() else runs[0].folder.parent / PAGE
+    path = page_of(runs)
     write_text(path, page(f"{len(groups)} configurations, {len(runs)} runs", sections))
     return path
 

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import statistics
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -218,17 +219,38 @@ def _common_name(names: list[str]) -> str:
     return re.sub(r"[-_.=]*(seed[-_.=]*)?\d*$", "", start) or names[0]
 
 
-def differing(groups: list[SeedGroup]) -> dict[str, list[str]]:
-    """The options in which the groups differ, by short names, with each group's value."""
+def differing(groups: list[SeedGroup], implied: bool = True) -> dict[str, list[str]]:
+    """The options in which the groups differ, by short names, with each group's value.
+
+    `implied`: with those that follow from a class, if anything else differs.
+    """
     options = [group.runs[0].options for group in groups]
     names = list(dict.fromkeys(name for each in options for name in each))
     values = {name: [each.get(name, NONE) for each in options] for name in names}
     found = {name: column for name, column in values.items() if len(set(column)) > 1}
     short = [name.split(".", 1)[-1] for name in found]
+    left_out = set() if implied else _implied(found)
     return {
         brief if short.count(brief) == 1 else name: column
         for (name, column), brief in zip(found.items(), short, strict=True)
+        if name not in left_out
     }
+
+
+def _implied(found: dict[str, list[str]]) -> set[str]:
+    """The options `x.*` that a run only lacks because its `x` is of another class.
+
+    They are the same in all runs that have them. With them, those that are none or lacking. No
+    option if nothing but such classes differs.
+    """
+
+    def classes(name: str) -> set[str]:
+        return {x for x in found if name.startswith(f"{x}.")}
+
+    lacked = {name for name, column in found.items() if NONE in column and len({*column}) == 2}
+    implied = {name for name in lacked if classes(name) or {*found[name]} == {NONE, "none"}}
+    owners = {owner for name in implied for owner in classes(name)}
+    return implied if found.keys() - implied - owners else set()
 
 
 # ---- by which metric
@@ -240,6 +262,25 @@ def monitored(groups: list[SeedGroup]) -> str | None:
     wanted += ["val/loss", *(name for name in metrics_of(groups) if name.startswith("val"))]
     have = {name: sum(bool(group.values(name)) for group in groups) for name in wanted if name}
     return max(have, key=lambda name: have[name], default=None) if any(have.values()) else None
+
+
+def spell_alike(runs: list[ComparedRun]) -> dict[str, str]:
+    """Names metrics that differ in the separator alone, `val/loss` and `val_loss`, as most runs do.
+
+    Two of one run stay two. Returns the new name of each.
+    """
+    counts = Counter(name for run in runs for name in run.scores)
+    spellings: dict[str, list[str]] = {}
+    for name, _ in counts.most_common():
+        spellings.setdefault(re.sub("[/_.-]", "_", name), []).append(name)
+    common: dict[str, str] = {}
+    for names in spellings.values():
+        one = not any(len(run.scores.keys() & {*names}) > 1 for run in runs)
+        common |= {name: names[0] if one else name for name in names}
+    for run in runs:
+        run.scores = {common[name]: value for name, value in run.scores.items()}
+        run.monitor = common.get(run.monitor or "", run.monitor)
+    return common
 
 
 def is_better_low(metric: str, groups: list[SeedGroup]) -> bool:

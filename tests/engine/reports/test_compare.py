@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from scipy import stats
+from terminal import Terminal
 
 from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.reports.compare import compare
@@ -251,3 +252,91 @@ def test_a_series_is_named_without_its_seeds(seeds):
 def test_so_many_is_at_least_one(last):
     with pytest.raises(UserError, match="--last"):
         compare(["--last", last])
+
+
+# ---- a terminal's width, and runs of several modules
+
+
+def configured(
+    name: str, model: dict[str, object], scores: dict[str, float], **options: object
+) -> None:
+    """A run of a module of its own, by class and arguments."""
+    folder = made(name, scores)
+    config = {"seed_everything": 1, "model": model, "trainer": {"max_epochs": len(name)}}
+    config |= options
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def three_modules() -> None:
+    loss = {"class_path": "torch.nn.CrossEntropyLoss", "init_args": {"reduce": None, "weight": 1}}
+    for name, lr in (("one", 0.1), ("three", 0.2)):
+        own = {"loss": loss, "lr": lr, **{f"setting_{k}": k for k in range(20)}}
+        model = {"class_path": "a.Own", "init_args": own}
+        configured(name, model, {"val/loss": lr, "test/loss": lr, "val/acc": 0.5})
+    plain = {"class_path": "b.Plain", "init_args": {"depth": 3, "loss.x": 1}}
+    configured("plain", plain, {"val_loss": 0.15, "test_loss": 0.3}, monitor=None)
+
+
+def test_the_terminal_shows_scores_and_what_differs_and_counts_the_rest(capsys):
+    three_modules()
+    compare(["one", "three", "plain"])
+    header, *lines = capsys.readouterr().out.splitlines()
+    # All three have the first columns, two the next.
+    shown = ["run", "n", "val/loss", "test/loss", "model", "max_epochs", "val/acc", "lr"]
+    assert header.split() == shown
+    assert [line.split()[0] for line in lines[:3]] == ["one", "plain", "three"]
+    assert lines[1].split() == ["plain", "1", "0.1500", "0.3000", "Plain", "5", "–", "–"]
+    # loss and its two arguments, 20 settings, depth and loss.x, monitor
+    assert lines[3] == "26 more settings differ: see runs/compare.html"
+    page = Path("runs/compare.html").read_text()
+    assert all(f">{name}<" in page for name in ("setting_19", "loss.reduce", "depth"))
+    assert "val_loss</th>" not in page
+
+
+@pytest.mark.parametrize("width", [80, 40, None])
+def test_no_line_of_the_table_is_wider_than_the_terminal(capsys, monkeypatch, width):
+    long = {f"argument_number_{k}": "x" * 50 for k in range(9)}
+    for name, more in (("a" * 60, "y"), ("b", "z")):
+        made(
+            name,
+            {f"val/{k}_score": 0.5 for k in range(9)},
+            **{k: v + more for k, v in long.items()},
+        )
+    terminal = Terminal(monkeypatch, width) if width else None
+    compare(["--all"])
+    lines = terminal.screen() if terminal else capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= (width or 120)
+    assert lines[0].startswith("run ")
+    assert "more settings differ: see runs/compare.html" in " ".join(lines)
+
+
+def test_arguments_of_two_classes_are_shown_where_only_the_class_differs(capsys):
+    for name, of, argument in (("a", "MLP", "hidden"), ("b", "ConvNet", "width")):
+        net = {"class_path": f"m.{of}", "init_args": {argument: 32}}
+        made(name, {"val/loss": 0.5}, net=net)
+    compare(["--all"])
+    header = capsys.readouterr().out.splitlines()[0]
+    assert header.split() == ["run", "n", "val/loss", "net", "net.hidden", "net.width"]
+
+
+def test_a_metric_is_named_as_most_runs_name_it_and_asked_for_by_either_name(capsys):
+    made("a", {"val/loss": 0.4, "test/f1": 0.1}, lr=1)
+    made("b", {"val_loss": 0.3, "test_f1": 0.2}, lr=2)
+    made("c", {"val_loss": 0.2, "test_f1": 0.3}, lr=3)
+    compare(["a", "b", "c", "--sort", "test/f1"])
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split() == ["run", "n", "test_f1", "lr", "val_loss"]
+    assert [line.split()[0] for line in lines[:3]] == ["c", "b", "a"]
+
+
+def test_two_metrics_of_one_run_stay_two(capsys):
+    made("a", {"val/loss": 0.4, "val_loss": 0.5}, lr=1)
+    made("b", {"val/loss": 0.3}, lr=2)
+    compare(["--all"])
+    assert capsys.readouterr().out.splitlines()[0].split() == [
+        "run",
+        "n",
+        "val/loss",
+        "lr",
+        "val_loss",
+    ]
