@@ -25,6 +25,7 @@ from lit_opt.engine.optim.name_matching import comparable, nearest
 SPECS = {"model.optimizer", "model.scheduler"}
 # Given by name as well, a mapping from the name that is logged to such a spec.
 METRICS = "model.metrics"
+CALLBACKS = "trainer.callbacks"
 # Where classes are now that checkpoints and configs name which are older, or of lit-opt itself.
 MOVED = {
     f"{TEMPLATE}.data.": f"{OWN}.sources.",
@@ -61,7 +62,7 @@ def expand_flags(argv: list[str], options: Options) -> list[str]:
             continue
         elif value is not None and name in {*options.homes, *options.specs}:
             value = dump(expand_value(name, _parse(flag, value), options))
-        several = ("trainer.callbacks", "trainer.logger")  # each followed by its own arguments
+        several = (CALLBACKS, "trainer.logger")  # each followed by its own arguments
         first = (name in options.homes and name not in several) or name in options.specs
         rank = 0 if name == "config" else 1 if first else 2
         name += "+" * flag.endswith("+")
@@ -159,6 +160,8 @@ def expand_value(name: str, value: Any, options: Options) -> Any:
         return expand_spec(value)
     if name.rstrip("+") == METRICS and METRICS in options.specs:
         return expand_metrics(value)
+    if name == CALLBACKS and value is not None and not isinstance(value, list):
+        value = [value]  # the Trainer takes one alone, all that look at them take a list
     return expand_class(name, value, options) if name in options.homes else value
 
 
@@ -178,6 +181,7 @@ def expand_metrics(value: Any) -> Any:
     if not isinstance(value, dict):
         listed = value if isinstance(value, list) else [value]
         specs = [spec for item in listed if (spec := expand_spec(moved(item)))]
+        specs = [spec for spec in specs if _is_spec("metrics", spec)]
         names = [str(spec.get("name")).rpartition(".")[2] for spec in specs]
         if twice := [name for name in names if names.count(name) > 1]:
             raise UserError(
@@ -189,7 +193,15 @@ def expand_metrics(value: Any) -> Any:
 
 
 def _named_spec(key: str, spec: Any) -> dict[str, Any]:
-    return {"name": key, **(expand_spec(moved(spec)) or {})}
+    spec = expand_spec(moved(spec)) or {}
+    return {"name": key, **spec} if _is_spec(f"metrics.{key}", spec) else {}
+
+
+def _is_spec(option: str, spec: Any) -> bool:
+    """Whether it is a name with arguments; raises `UserError` if it is not."""
+    if not isinstance(spec, dict):
+        raise UserError(f"--{option} is {spec}; expected a name, or {{name: …}}")
+    return True
 
 
 def join_arguments(metrics: Any) -> Any:

@@ -15,7 +15,7 @@ from torch.optim import lr_scheduler
 
 from lit_opt.engine.allowed_imports import check_import
 from lit_opt.engine.errors import UserError
-from lit_opt.engine.optim.argument_values import check_value
+from lit_opt.engine.optim.argument_values import checked
 from lit_opt.engine.optim.name_matching import comparable, nearest
 
 Spec = str | Mapping[str, Any]
@@ -82,7 +82,7 @@ def _check_arguments(
             near = _nearest(key, known)
             raise UserError(f"{cls.__name__} has no {key!r}; --{flag}.KEY can be {near}")
         if key in named:
-            check_value(cls, flag, key, named[key].annotation, given[key])
+            given[key] = checked(cls, flag, key, named[key].annotation, given[key])
     for key in known - given.keys():
         if named[key].default is inspect.Parameter.empty:
             raise UserError(f"{cls.__name__} needs {key}: set --{flag}.{key}")

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from lit_opt.engine.cli.arguments import dump, find_class
+from lit_opt.engine.errors import UserError
 
 
 def test_classes_go_by_their_names_in_any_case(parse):
@@ -93,6 +94,28 @@ def test_appended_callbacks_are_kept_and_arguments_go_to_the_one_before_them(par
     names = [c["class_path"].rpartition(".")[2] for c in callbacks]
     assert names == ["EarlyStopping", "HalveWhenStuck", "DeviceStatsMonitor", "Timer"]
     assert callbacks[2]["init_args"]["cpu_stats"] is True
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--callbacks=EarlyStopping", "--callbacks.monitor=val/loss"],
+        ["--callbacks={class_path: EarlyStopping, init_args: {monitor: val/loss}}"],
+        ["-c", "one.yaml"],
+    ],
+)
+def test_one_callback_alone_is_a_list_of_one(parse, words):
+    Path("one.yaml").write_text(
+        "callbacks: {class_path: EarlyStopping, init_args: {monitor: val/loss}}\n"
+    )
+    callbacks = parse(*words)["trainer"]["callbacks"]
+    assert [callback["init_args"]["monitor"] for callback in callbacks] == ["val/loss"]
+
+
+@pytest.mark.parametrize("words", ["--metrics=[3]", "--metrics={a: 3}", "--metrics.a=3"])
+def test_a_metric_that_is_no_name_is_told(parse, words):
+    with pytest.raises(UserError, match=r"--metrics(\.a)? is 3; expected a name"):
+        parse(words)
 
 
 def test_all_forms_of_metrics_give_the_same_configuration(parse):
