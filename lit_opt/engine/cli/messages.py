@@ -94,7 +94,8 @@ def is_refused_by_lightning(error: Exception) -> bool:
 
 
 REFUSES: tuple[str, ...] = ("lightning.pytorch.trainer.", "lightning.pytorch.loops.fit_loop")
-REFUSES += ("lightning.fabric.", "lightning.pytorch.utilities.model_summary", "torch.nn.utils.prune")
+REFUSES += ("lightning.fabric.", "lightning.pytorch.utilities.model_summary")
+REFUSES += ("torch.nn.utils.prune",)
 
 # ---- a full memory
 
@@ -102,7 +103,7 @@ FULL = re.compile(r"out of memory|DefaultCPUAllocator|C\w+_STATUS\w+ALLOC\w*_FAI
 SIZE = re.compile(r"tried to allocate ([\d.]+ \w+)", re.IGNORECASE)
 
 
-TOO_LARGE = "; the net, or the data set, is too large"
+LARGER_THAN_MEMORY = "; the net, or the data set, is too large"
 
 
 def is_full(error: Exception) -> bool:
@@ -130,7 +131,7 @@ def full_memory(error: Exception, stage: str | None, trainer: Any, data: Any) ->
     elif stage:
         what = f"lower {_now('eval_batch_size', data)}{half}"
     else:
-        return RunError(f"out of memory{wanted}{TOO_LARGE}")
+        return RunError(f"out of memory{wanted}{LARGER_THAN_MEMORY}")
     return RunError(f"out of memory{wanted}; {what}")
 
 

@@ -15,7 +15,12 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import nn
 
 from lit_opt.engine.cli.command_line import CommandLine
-from lit_opt.engine.cli.messages import TOO_LARGE, is_full, place_in_users_code, refused_object
+from lit_opt.engine.cli.messages import (
+    LARGER_THAN_MEMORY,
+    is_full,
+    place_in_users_code,
+    refused_object,
+)
 from lit_opt.engine.errors import RunError, UserError
 from lit_opt.engine.interface import data_of, model_of
 from lit_opt.engine.tasks.pretrained import build_net, takes_weights
@@ -67,7 +72,7 @@ class Objects(LightningCLI):
             built = self.parser.instantiate_classes(config)
         except (ValueError, TypeError, RuntimeError) as error:
             if is_full(error):
-                raise RunError(f"out of memory{TOO_LARGE}") from error
+                raise RunError(f"out of memory{LARGER_THAN_MEMORY}") from error
             place = place_in_users_code(error) if isinstance(error, RuntimeError) else ""
             raise UserError(f"{refused_object(str(error))}{place}") from error
         self.model, self.datamodule = built.model, built.get("data")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ def run(program: Program, words: list[str]) -> Run:
             if config.test:
                 _score_best(this)
             if tell and folder:
-                tell.tell_end(this.trainer, this.scores, pictures_of(folder))
+                tell.tell_end(this.trainer, this.scores, partial(pictures_of, folder))
             _finish(this, config)
         elif line.command == "predict":
             _predict(this, point)

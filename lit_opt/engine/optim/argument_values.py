@@ -21,7 +21,7 @@ LEAST: dict[str, float] = {
     **dict.fromkeys(("div_factor", "final_div_factor", "factor"), ABOVE_0),
 }
 # By torch, by the length of a list, and by what a float can hold as a power.
-MOST = {"ns_steps": 99, "history_size": 10**6, "alpha": 100}
+GREATEST = {"ns_steps": 99, "history_size": 10**6, "alpha": 100}
 ONE_OF: dict[str, tuple[Any, ...]] = {
     "line_search_fn": ("strong_wolfe", None),
     "differentiable": (False,),  # for a step within a larger graph, which no training loop has
@@ -49,7 +49,7 @@ def checked(cls: type, flag: str, key: str, annotation: Any, value: Any) -> Any:
     if expected is None:
         numbers = value if isinstance(value, tuple) else (value,)
         numbers = tuple(n for n in numbers if isinstance(n, int | float))
-        least, most = LEAST.get(key, -math.inf), MOST.get(key, math.inf)
+        least, most = LEAST.get(key, -math.inf), GREATEST.get(key, math.inf)
         if all(least <= number <= most for number in numbers):  # which nan never is
             if key not in LEAST or key == "t0" or all(map(math.isfinite, numbers)):
                 return _as_int(text, value)

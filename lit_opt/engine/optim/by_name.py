@@ -43,6 +43,8 @@ def _find(name: str, flag: str, base: type) -> type[Any]:
         for key, value in {**vars(torch.optim), **vars(lr_scheduler)}.items()
         if isinstance(value, type) and issubclass(value, base) and value is not base
     }
+    if not name:
+        raise UserError(f"--{flag} has arguments but no name; set --{flag} to one, or `name` in it")
     if comparable(name) not in known:
         near = _nearest(name, [cls.__name__ for cls in known.values()])
         raise UserError(f"no {flag} is called {name!r}; set --{flag} to {near} or an import path")

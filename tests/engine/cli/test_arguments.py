@@ -1,5 +1,6 @@
 """All forms of an option give the same configuration."""
 
+import re
 import shlex
 from pathlib import Path
 
@@ -110,6 +111,33 @@ def test_one_callback_alone_is_a_list_of_one(parse, words):
     )
     callbacks = parse(*words)["trainer"]["callbacks"]
     assert [callback["init_args"]["monitor"] for callback in callbacks] == ["val/loss"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("lr: 1\nflip: true\nlr: 2\n", "the key 'lr' (line 3) twice"),
+        ("net: {class_path: MLP, init_args: {hidden: [8], hidden: [9]}}\n", "'hidden' (line 1)"),
+        ("yes: 1\n", "key True is no name"),
+        ("3: 1\n", "key 3 is no name"),
+        ("data: 3\n", "key data is 3; expected the options of data"),
+        ("trainer: [1]\n", "key trainer is [1]"),
+    ],
+)
+def test_keys_that_can_not_be_meant_are_told(parse, text, told):
+    Path("a.yaml").write_text(text)
+    with pytest.raises(UserError, match=re.escape(told)):
+        parse("-c", "a.yaml")
+
+
+def test_groups_and_arguments_may_be_empty_and_a_merged_key_may_be_given_anew(parse):
+    Path("a.yaml").write_text(
+        "model:\ntrainer:\noptimizer: {class_path: torch.optim.SGD, init_args: }\n"
+        "scheduler: {<<: {name: StepLR, step_size: 3}, step_size: 4}\n"
+    )
+    model = parse("-c", "a.yaml")["model"]
+    assert model["optimizer"] == {"name": "torch.optim.SGD"}
+    assert model["scheduler"] == {"name": "StepLR", "step_size": 4}
 
 
 @pytest.mark.parametrize("words", ["--metrics=[3]", "--metrics={a: 3}", "--metrics.a=3"])

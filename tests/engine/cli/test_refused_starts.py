@@ -20,6 +20,8 @@ REFUSED = {
     "--split_seed -1: expected a number from 0": ["--split_seed=-1"],
     "EarlyStopping: patience -1; expected at least 0": [*STOP, "--callbacks.patience=-1"],
     "EarlyStopping: `mode` can be min, max, got up": [*STOP, "--callbacks.mode=up"],
+    "more than one stateful callback": [*STOP, *STOP],
+    "--optimizer has arguments but no name": ["--optimizer={weight_decay: 0.1}"],
     "but 0.1 * 1 < 1": ["--limit_val_batches=0.1"],
     "--max_time {'seconds': -1}: expected days": ["--max_time={seconds: -1}"],
     "--max_time {'eons': 1}: expected days": ["--max_time={eons: 1}"],
