@@ -25,6 +25,7 @@ from lit_opt.engine.cli.options import Options, is_flag
 SPECS = {"model.optimizer", "model.scheduler"}
 # Given by name as well, a mapping from the name that is logged to such a spec.
 METRICS = "model.metrics"
+CALLBACKS = "trainer.callbacks"
 # Where classes are now that checkpoints and configs name which are older, or of lit-opt itself.
 MOVED = {
     f"{TEMPLATE}.data.": f"{OWN}.sources.",
@@ -61,7 +62,7 @@ def expand_flags(argv: list[str], options: Options) -> list[str]:
             continue
         elif value is not None and name in {*options.homes, *options.specs}:
             value = dump(expand_value(name, _parse(flag, value), options))
-        several = ("trainer.callbacks", "trainer.logger")  # each followed by its own arguments
+        several = (CALLBACKS, "trainer.logger")  # each followed by its own arguments
         first = (name in options.homes and name not in several) or name in options.specs
         rank = 0 if name == "config" else 1 if first else 2
         name += "+" * flag.endswith("+")
@@ -116,7 +117,9 @@ def read_config(path: Path, options: Options) -> dict[str, Any]:
         hint = f"; did you mean {path.parent / nearest[0]}.yaml?" if nearest else ""
         raise UserError(f"--config: there is no file {path}{hint}")
     try:
-        content = get_loader("yaml")(path.read_text("utf-8-sig"))
+        text = path.read_text("utf-8-sig")
+        content = get_loader("yaml")(text)
+        twice = _key_given_twice(yaml.compose(text, yaml.SafeLoader), set())
     except UnicodeDecodeError:
         raise UserError(f"{path} is not text in UTF-8; save it as such") from None
     except OSError as error:
@@ -125,16 +128,39 @@ def read_config(path: Path, options: Options) -> dict[str, Any]:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} has no keys; expected lines like `lr: 0.1`")
+    if twice:
+        raise UserError(f"{path} has the key {twice} twice; leave one of them")
     try:
         return expand_mapping(content, options)
     except UserError as error:
         raise UserError(f"{path}: {error}".replace("option --", "key ")) from None
 
 
+def _key_given_twice(node: Any, seen: set[int]) -> str | None:
+    """A key that a mapping in YAML has twice, with its line; the parser would keep the last."""
+    if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+        return None
+    seen.add(id(node))
+    inner = node.value
+    if isinstance(node, yaml.MappingNode):
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        for key, _ in reversed(node.value):
+            if keys.count(key.value) > 1:
+                return f"{key.value!r} (line {key.start_mark.line + 1})"
+        inner = [value for _, value in node.value]
+    return next(filter(None, (_key_given_twice(part, seen) for part in inner)), None)
+
+
 def expand_mapping(content: dict[str, Any], options: Options) -> dict[str, Any]:
     """`{"lr": 0.1, "trainer": {…}}` -> `{"model": {"lr": 0.1}, "trainer": {…}}`."""
     result: dict[str, Any] = {}
     for key, value in content.items():
+        if not isinstance(key, str):
+            raise UserError(f"option --{key} is no name; quote it, or write what it stands for")
+        if key in options.groups and not isinstance(value, dict | str):
+            if value is not None:
+                raise UserError(f"option --{key} is {value}; expected the options of {key}")
+            value = {}
         if key in ("model", "data"):  # the classes themselves are known by now
             value = {} if isinstance(value, str) else _without_class(value)
         inner = value if key in options.groups and isinstance(value, dict) else {"": value}
@@ -159,6 +185,8 @@ def expand_value(name: str, value: Any, options: Options) -> Any:
         return expand_spec(value)
     if name.rstrip("+") == METRICS and METRICS in options.specs:
         return expand_metrics(value)
+    if name == CALLBACKS and value is not None and not isinstance(value, list):
+        value = [value]  # the Trainer takes one alone, all that look at them take a list
     return expand_class(name, value, options) if name in options.homes else value
 
 
@@ -167,7 +195,7 @@ def expand_spec(value: Any) -> Any:
     if isinstance(value, str):
         return None if value.lower() == "none" else {"name": value}
     if isinstance(value, dict) and "class_path" in value:
-        return {"name": value["class_path"], **value.get("init_args", {})}
+        return {"name": value["class_path"], **(value.get("init_args") or {})}
     return value
 
 
@@ -178,6 +206,7 @@ def expand_metrics(value: Any) -> Any:
     if not isinstance(value, dict):
         listed = value if isinstance(value, list) else [value]
         specs = [spec for item in listed if (spec := expand_spec(moved(item)))]
+        specs = [spec for spec in specs if _is_spec("metrics", spec)]
         names = [str(spec.get("name")).rpartition(".")[2] for spec in specs]
         if twice := [name for name in names if names.count(name) > 1]:
             raise UserError(
@@ -189,7 +218,15 @@ def expand_metrics(value: Any) -> Any:
 
 
 def _named_spec(key: str, spec: Any) -> dict[str, Any]:
-    return {"name": key, **(expand_spec(moved(spec)) or {})}
+    spec = expand_spec(moved(spec)) or {}
+    return {"name": key, **spec} if _is_spec(f"metrics.{key}", spec) else {}
+
+
+def _is_spec(option: str, spec: Any) -> bool:
+    """Whether it is a name with arguments; raises `UserError` if it is not."""
+    if not isinstance(spec, dict):
+        raise UserError(f"--{option} is {spec}; expected a name, or {{name: …}}")
+    return True
 
 
 def join_arguments(metrics: Any) -> Any:

@@ -180,7 +180,7 @@ class CommandLine:
 
     def label_of(self, config: Namespace) -> str:
         """What an unnamed run is called: after its config, its data set or its model."""
-        dataset = config.get("data", {}).get("dataset", {}).get("class_path")
+        dataset = (config.get("data", {}).get("dataset") or {}).get("class_path")
         named: str = dataset or self.model_class.__name__
         return self.label or named.rpartition(".")[2].lower()
 

@@ -59,7 +59,7 @@ def _is_of_ctrl_c(error: BaseException | None) -> bool:
 
 def _fail_with(error: Exception) -> NoReturn:
     """What Lightning itself refuses is usage; an error of one's own code has a place."""
-    usage = isinstance(error, UserError) or _is_refused_by_lightning(error)
+    usage = isinstance(error, UserError) or is_refused_by_lightning(error)
     text = "\n".join(str(error).strip().splitlines()[:4]) or type(error).__name__
     if not usage and not isinstance(error, RunError):
         told = f"{type(error).__name__}: {text.splitlines()[0]}"
@@ -80,7 +80,7 @@ def place_in_users_code(error: BaseException) -> str:
     return place
 
 
-def _is_refused_by_lightning(error: Exception) -> bool:
+def is_refused_by_lightning(error: Exception) -> bool:
     """Whether an option of the Trainer has a value that it can't have."""
     if type(error).__name__ == "MisconfigurationException":
         return True
@@ -88,15 +88,26 @@ def _is_refused_by_lightning(error: Exception) -> bool:
     while place and place.tb_next:
         place = place.tb_next
     by = place.tb_frame.f_globals.get("__name__", "") if place else ""
+    if isinstance(error, ModuleNotFoundError):  # that an option's object needs
+        return by.startswith("lightning.")
     return isinstance(error, ValueError | TypeError) and by.startswith(REFUSES)
 
 
-REFUSES = ("lightning.pytorch.trainer.", "lightning.pytorch.loops.fit_loop", "lightning.fabric.")
+REFUSES: tuple[str, ...] = ("lightning.pytorch.trainer.", "lightning.pytorch.loops.fit_loop")
+REFUSES += ("lightning.fabric.", "lightning.pytorch.utilities.model_summary")
+REFUSES += ("torch.nn.utils.prune",)
 
 # ---- a full memory
 
 FULL = re.compile(r"out of memory|DefaultCPUAllocator|C\w+_STATUS\w+ALLOC\w*_FAILED", re.IGNORECASE)
 SIZE = re.compile(r"tried to allocate ([\d.]+ \w+)", re.IGNORECASE)
+
+
+LARGER_THAN_MEMORY = "; the net, or the data set, is too large"
+
+
+def is_full(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or bool(FULL.search(str(error)))
 
 
 def full_memory(error: Exception, stage: str | None, trainer: Any, data: Any) -> Exception:
@@ -108,7 +119,7 @@ def full_memory(error: Exception, stage: str | None, trainer: Any, data: Any) ->
         trainer: Whose precision and accumulation are proposed to be changed.
         data: Whose `batch_size` and `eval_batch_size` are named.
     """
-    if not isinstance(error, MemoryError) and not FULL.search(str(error)):
+    if not is_full(error):
         return error
     size = SIZE.search(str(error))
     wanted = f" (tried to allocate {size[1]})" if size else ""
@@ -120,7 +131,7 @@ def full_memory(error: Exception, stage: str | None, trainer: Any, data: Any) ->
     elif stage:
         what = f"lower {_now('eval_batch_size', data)}{half}"
     else:
-        what = "the net, or the data set, is too large"
+        return RunError(f"out of memory{wanted}{LARGER_THAN_MEMORY}")
     return RunError(f"out of memory{wanted}; {what}")
 
 
@@ -188,9 +199,10 @@ def short_error(message: str) -> str:
     if wrong := re.search(r"Problem with given class_path '(.*?)':\s*(.*)", message):
         return f"{option}: {wrong[1]} can't be used: {wrong[2]}"
     value = re.search(r"(?:Got|Given) value: (.*)", message)
-    reasons = re.findall(r"(?:Expected an? |Type \S+ )[^\n]*", message)
+    reasons = re.findall(r"(?:Expected an? |Type \S+ |Not a valid subclass of )[^\n]*", message)
     wanted = [_expected(text) for text in reasons if not re.search(r"NoneType|a path but", text)]
-    expected = " or ".join(list(dict.fromkeys(wanted))[:3]) or message.splitlines()[-1].strip()
+    last = "something else" if value else message.splitlines()[-1].strip()
+    expected = " or ".join(list(dict.fromkeys(wanted))[:3]) or last
     seen = f"; got {value[1].strip()}" if value else ""
     if value and expected.startswith("list"):
         expected = f"a list, such as [{value[1].strip()}]"
@@ -199,13 +211,18 @@ def short_error(message: str) -> str:
 
 def refused_object(message: str) -> str:
     """Why an object can't be built, such as a missing package, out of jsonargparse's message."""
-    why = re.search(r"Problem with given class_path '(?:\w+\.)*(\w+)':\s*(.+)", message)
-    return f"{why[1]} can't be used: {why[2]}" if why else message
+    if why := re.search(r"Problem with given class_path '(?:\w+\.)*(\w+)':\s*(.+)", message):
+        return f"{why[1]} can't be used: {why[2]}"
+    if (why := re.search(r"Union subtypes(?:.*\n)+?\s*Errors:\s*- (.+)", message)) is None:
+        return message
+    named = set(re.findall(r"class_path='(?:\w+\.)*(\w+)'", message))
+    return f"{named.pop()}: {why[1]}" if len(named) == 1 else why[1]
 
 
 def _expected(reason: str) -> str:
     """`Expected a <class 'int'>. Got value: x` -> `int`"""
     reason = re.sub(r"\.? Got value:.*", "", reason).removeprefix("Expected a ")
+    reason = re.sub(r"Not a valid subclass of (\w+)", r"the class path of a \1", reason)
     reason = reason.replace("collections.abc.Sequence", "list")
     reason = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", reason)
     return re.sub(r"typing\.Literal\[(.*)\]", r"one of \1", reason)

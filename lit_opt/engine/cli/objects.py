@@ -8,14 +8,21 @@ from typing import Any
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import nn
 
-from lit_opt.engine.base.errors import UserError
+from lit_opt.engine.base.errors import RunError, UserError
 from lit_opt.engine.base.interface import data_of, model_of
 from lit_opt.engine.cli.command_line import CommandLine
-from lit_opt.engine.cli.messages import refused_object
+from lit_opt.engine.cli.messages import (
+    LARGER_THAN_MEMORY,
+    is_full,
+    place_in_users_code,
+    refused_object,
+)
 from lit_opt.engine.tasks.pretrained import build_net, takes_weights
 
 # Smaller ones end in an error of arithmetic after the first steps, or do something else in silence.
@@ -63,8 +70,11 @@ class Objects(LightningCLI):
         try:
             config = _with_built_net(self.config, self.implied.get("net", {}))
             built = self.parser.instantiate_classes(config)
-        except (ValueError, TypeError) as error:
-            raise UserError(refused_object(str(error))) from error
+        except (ValueError, TypeError, RuntimeError) as error:
+            if is_full(error):
+                raise RunError(f"out of memory{LARGER_THAN_MEMORY}") from error
+            place = place_in_users_code(error) if isinstance(error, RuntimeError) else ""
+            raise UserError(f"{refused_object(str(error))}{place}") from error
         self.model, self.datamodule = built.model, built.get("data")
         self.trainer_arguments = built.trainer
         if self.datamodule is not None:
@@ -159,6 +169,20 @@ def check_accelerator(accelerator: Any) -> None:
         raise UserError("there is no GPU that torch can use here; set --accelerator auto or cpu")
 
 
+def _check_max_time(time: Any) -> None:
+    if time is None:
+        return
+    try:
+        negative = (Timer(time).time_remaining() or 0) < 0
+    except (MisconfigurationException, TypeError, ValueError, OverflowError):
+        negative = True
+    if negative:
+        raise UserError(
+            f"--max_time {time}: expected days, hours, minutes and seconds, 00:01:30:00,\n"
+            "or in YAML {hours: 1, minutes: 30}"
+        )
+
+
 def check_objects(built: Objects, config: Namespace, checkpoint: Mapping[str, Any]) -> None:
     """Raises `UserError` for what can't go together, before anything is written."""
     model, data = built.model, built.datamodule
@@ -168,6 +192,7 @@ def check_objects(built: Objects, config: Namespace, checkpoint: Mapping[str, An
         value = config.trainer[flag]
         if isinstance(value, int | float) and not value >= least:  # nan, too
             raise UserError(f"--{flag} is {value}; expected at least {least}")
+    _check_max_time(config.trainer.max_time)
     for callback in built.trainer_arguments.callbacks or []:
         if isinstance(patience := getattr(callback, "patience", 0), int) and patience < 0:
             raise UserError(f"{type(callback).__name__}: patience {patience}; expected at least 0")

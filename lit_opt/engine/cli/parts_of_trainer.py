@@ -181,7 +181,7 @@ def _trainer_from(arguments: dict[str, Any]) -> Trainer:
     """Raises `UserError` for whatever the Trainer's constructor refuses: it is given options."""
     try:
         return Trainer(**arguments)
-    except (ValueError, TypeError, ImportError) as error:
+    except (ValueError, TypeError, ImportError, RuntimeError) as error:
         raise UserError(str(error)) from error
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from lit_opt.engine.cli.config_layers import (
     with_metrics,
     with_runs_of_loggers,
 )
-from lit_opt.engine.cli.messages import full_memory, lost_process
+from lit_opt.engine.cli.messages import full_memory, is_refused_by_lightning, lost_process
 from lit_opt.engine.cli.objects import Objects, build_data, check_objects
 from lit_opt.engine.cli.parts_of_trainer import checkpoints_of, saving_inside, trainer_of
 from lit_opt.engine.cli.program import Program
@@ -118,7 +119,7 @@ def run(program: Program, words: list[str]) -> Run:
             if config.test:
                 _score_best(this)
             if tell and folder:
-                tell.tell_end(this.trainer, this.scores, pictures_of(folder))
+                tell.tell_end(this.trainer, this.scores, partial(pictures_of, folder))
             _finish(this, config)
         elif line.command == "predict":
             _predict(this, point)
@@ -241,14 +242,11 @@ def _recorded(
             yield
     except (RunError, Stopped):
         raise
-    except UserError:
-        if made and this.trainer.global_step == 0:
+    except Exception as error:  # such as another batch size inside an epoch
+        refused = isinstance(error, UserError) or is_refused_by_lightning(error)
+        if made and refused and this.trainer.global_step == 0:
             remove_all(this.folder)
         elif before is not None:
-            write_text(path, before)
-        raise
-    except Exception:  # such as another batch size inside an epoch
-        if before is not None:
             write_text(path, before)
         raise
 

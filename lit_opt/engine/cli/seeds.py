@@ -45,6 +45,8 @@ def run_seeds(program: Program, words: list[str], count: int) -> "Run | None":
     if config.resume and not name:
         raise UserError("--seeds with --resume needs the --name that the runs were started with")
     name = name or f"{line.label_of(config)}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if config.seed_everything + count > 2**32:
+        raise UserError(f"--seeds {count}: the last seed would be above {2**32 - 1}; lower --seed")
     root = Path(config.trainer.default_root_dir or ".") / "runs"
     argv, done = sys.argv, None
     folders = []

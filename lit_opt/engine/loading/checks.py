@@ -12,17 +12,18 @@ from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.base.targets import Classes, inferred
 from lit_opt.engine.loading.facts import renumbered
 
+INT32 = 2**31 - 1
 # The least and the largest value of a hyperparameter, both allowed.
 RANGES = {
-    "batch_size": (1, None),
-    "eval_batch_size": (1, None),
+    "batch_size": (1, INT32),  # torch would tell of an overflow, and not of what
+    "eval_batch_size": (1, INT32),
     "val_fraction": (0, 0.999),
-    "crop_padding": (0, None),
+    "crop_padding": (0, INT32),
     "erasing": (0, 1),
     "mixup": (0, None),
     "cutmix": (0, None),
-    "num_workers": (0, None),
-    "steps_per_execution": (1, None),
+    "num_workers": (0, INT32),
+    "steps_per_execution": (1, INT32),
 }
 TRANSFORMS = ("transforms", "eval_transforms")
 

@@ -20,22 +20,27 @@ LEAST: dict[str, float] = {
     **dict.fromkeys(("lambd", "alpha", "t0"), 0),
     **dict.fromkeys(("div_factor", "final_div_factor", "factor"), ABOVE_0),
 }
+# By torch, by the length of a list, and by what a float can hold as a power.
+GREATEST = {"ns_steps": 99, "history_size": 10**6, "alpha": 100}
 ONE_OF: dict[str, tuple[Any, ...]] = {
     "line_search_fn": ("strong_wolfe", None),
     "differentiable": (False,),  # for a step within a larger graph, which no training loop has
 }
 
 
-def check_value(cls: type, flag: str, key: str, annotation: Any, value: Any) -> None:
-    """Raises `UserError` if torch's class `cls` can't have `value` for its argument `key`.
+def checked(cls: type, flag: str, key: str, annotation: Any, value: Any) -> Any:
+    """`value` for the argument `key` of torch's class `cls`, a whole number of any form as an int.
 
     Args:
         cls: An optimizer or scheduler; a user's own checks its arguments itself.
         flag: `optimizer` or `scheduler`.
         annotation: That of the argument; one that is not of numbers and words allows anything.
+
+    Raises:
+        UserError: if the class can't have it.
     """
     if not cls.__module__.startswith(("torch.", "lit_opt.")):
-        return
+        return value
     value = tuple(value) if isinstance(value, list) else value
     text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
     expected = _wanted(text, value)
@@ -44,13 +49,25 @@ def check_value(cls: type, flag: str, key: str, annotation: Any, value: Any) -> 
     if expected is None:
         numbers = value if isinstance(value, tuple) else (value,)
         numbers = tuple(n for n in numbers if isinstance(n, int | float))
-        least = LEAST.get(key, -math.inf)
-        if all(number >= least for number in numbers):  # which nan never is
-            return
+        least, most = LEAST.get(key, -math.inf), GREATEST.get(key, math.inf)
+        if all(least <= number <= most for number in numbers):  # which nan never is
+            if key not in LEAST or key == "t0" or all(map(math.isfinite, numbers)):
+                return _as_int(text, value)
+            least = -math.inf
         expected = "a number above 0" if least == ABOVE_0 else f"at least {least}"
         expected = "a number" if least == -math.inf else expected
+        expected += f" and at most {most}" * (most < math.inf)
     shown = list(value) if isinstance(value, tuple) else value
     raise UserError(f"--{flag}.{key} of {cls.__name__} is {shown}; expected {expected}")
+
+
+def _as_int(annotation: str, value: Any) -> Any:
+    """`3.0`, which YAML makes of `3.` and `30e-1`, as 3 where it is a number of things."""
+    if "int" not in annotation or "float" in annotation:
+        return value
+    if isinstance(value, tuple):
+        return tuple(_as_int(annotation, inner) for inner in value)
+    return int(value) if isinstance(value, float) else value
 
 
 def _wanted(annotation: str, value: Any) -> str | None:

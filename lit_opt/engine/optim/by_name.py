@@ -16,7 +16,7 @@ from torch.optim import lr_scheduler
 from lit_opt.engine.base.allowed_imports import check_import
 from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.base.name_matching import comparable, nearest
-from lit_opt.engine.optim.argument_values import check_value
+from lit_opt.engine.optim.argument_values import checked
 
 Spec = str | Mapping[str, Any]
 
@@ -43,6 +43,8 @@ def _find(name: str, flag: str, base: type) -> type[Any]:
         for key, value in {**vars(torch.optim), **vars(lr_scheduler)}.items()
         if isinstance(value, type) and issubclass(value, base) and value is not base
     }
+    if not name:
+        raise UserError(f"--{flag} has arguments but no name; set --{flag} to one, or `name` in it")
     if comparable(name) not in known:
         near = _nearest(name, [cls.__name__ for cls in known.values()])
         raise UserError(f"no {flag} is called {name!r}; set --{flag} to {near} or an import path")
@@ -82,7 +84,7 @@ def _check_arguments(
             near = _nearest(key, known)
             raise UserError(f"{cls.__name__} has no {key!r}; --{flag}.KEY can be {near}")
         if key in named:
-            check_value(cls, flag, key, named[key].annotation, given[key])
+            given[key] = checked(cls, flag, key, named[key].annotation, given[key])
     for key in known - given.keys():
         if named[key].default is inspect.Parameter.empty:
             raise UserError(f"{cls.__name__} needs {key}: set --{flag}.{key}")

@@ -23,7 +23,7 @@ def pictures_of(folder: Path) -> dict[str, Any]:
         return {}
     pictures, split = {}, kept["split"]
     if kept.get("matrix"):
-        names = [kept["names"][k] for k in kept["shown"]]
+        names = [_in_line(kept["names"][k]) for k in kept["shown"]]
         pictures[f"{split}/confusion_matrix"] = matrix_picture(kept["matrix"], names)
     if mistakes := _wrong_samples(kept):
         pictures[f"{split}/wrong_samples"] = sheet_of(mistakes)
@@ -46,7 +46,12 @@ def _wrong_samples(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _in_words(value: Any, names: Sequence[str] | None) -> str:
     if isinstance(value, list):
         return ", ".join(_in_words(inner, names) for inner in value) or "-"
-    return str(names[value]) if names and isinstance(value, int) else f"{value:.4g}"
+    return _in_line(names[value]) if names and isinstance(value, int) else f"{value:.4g}"
+
+
+def _in_line(name: Any) -> str:
+    """A name may hold line breaks, as a quoted value of a table does, or be long."""
+    return " ".join(str(name).split())[:40]
 
 
 def matrix_picture(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Any:

@@ -3,7 +3,7 @@
 import inspect
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -128,12 +128,15 @@ class TellLoggers(Callback):
         if ids and trainer.is_global_zero:
             write_text(self.folder / IDS, json.dumps(_ids(self.folder) | ids) + "\n")
 
-    def tell_end(self, trainer: Any, scores: Mapping[str, float], pictures: Any) -> None:
-        """The final scores and pictures, by name; a logger that fails costs the run nothing."""
+    def tell_end(
+        self, trainer: Any, scores: Mapping[str, float], draw: Callable[[], Mapping[str, Any]]
+    ) -> None:
+        """The final scores and what `draw` draws, by name; a failure costs the run nothing."""
         if not trainer.is_global_zero:
             return
         step = trainer.global_step
         try:
+            pictures = draw()
             if self.has_events:
                 write_end(self.folder, self.params, scores, pictures, step)
             for logger in trainer.loggers:

@@ -138,6 +138,13 @@ def build_metrics(specs: Mapping[str, Any] | None) -> dict[str, Metric]:
     """The metrics by name: as they are, or built of complete specs. None: `acc`."""
     if specs is None:
         return {"acc": Accuracy()}
+    collection = MetricCollection({})
+    for name in specs:
+        if name in ("", "loss") or "." in name or hasattr(collection, name):
+            raise UserError(
+                f"--metrics: {name!r} can't be the name of a metric; choose another one, such as\n"
+                "{my_f1: {name: f1}}"
+            )
     return {name: _built(f"--metrics.{name}", spec) for name, spec in specs.items()}
 
 
@@ -150,6 +157,6 @@ def _built(flag: str, spec: Any) -> Any:
         arguments[key] = _built(f"{flag}.{key}", arguments[key])
     try:
         return cls(**arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         raise UserError(f"{flag} {cls.__name__}({shown}): {str(error).splitlines()[0]}") from error

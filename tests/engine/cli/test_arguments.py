@@ -1,11 +1,13 @@
 """All forms of an option give the same configuration."""
 
+import re
 import shlex
 from pathlib import Path
 
 import pytest
 import yaml
 
+from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.cli.arguments import dump, find_class
 
 
@@ -93,6 +95,55 @@ def test_appended_callbacks_are_kept_and_arguments_go_to_the_one_before_them(par
     names = [c["class_path"].rpartition(".")[2] for c in callbacks]
     assert names == ["EarlyStopping", "HalveWhenStuck", "DeviceStatsMonitor", "Timer"]
     assert callbacks[2]["init_args"]["cpu_stats"] is True
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--callbacks=EarlyStopping", "--callbacks.monitor=val/loss"],
+        ["--callbacks={class_path: EarlyStopping, init_args: {monitor: val/loss}}"],
+        ["-c", "one.yaml"],
+    ],
+)
+def test_one_callback_alone_is_a_list_of_one(parse, words):
+    Path("one.yaml").write_text(
+        "callbacks: {class_path: EarlyStopping, init_args: {monitor: val/loss}}\n"
+    )
+    callbacks = parse(*words)["trainer"]["callbacks"]
+    assert [callback["init_args"]["monitor"] for callback in callbacks] == ["val/loss"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("lr: 1\nflip: true\nlr: 2\n", "the key 'lr' (line 3) twice"),
+        ("net: {class_path: MLP, init_args: {hidden: [8], hidden: [9]}}\n", "'hidden' (line 1)"),
+        ("yes: 1\n", "key True is no name"),
+        ("3: 1\n", "key 3 is no name"),
+        ("data: 3\n", "key data is 3; expected the options of data"),
+        ("trainer: [1]\n", "key trainer is [1]"),
+    ],
+)
+def test_keys_that_can_not_be_meant_are_told(parse, text, told):
+    Path("a.yaml").write_text(text)
+    with pytest.raises(UserError, match=re.escape(told)):
+        parse("-c", "a.yaml")
+
+
+def test_groups_and_arguments_may_be_empty_and_a_merged_key_may_be_given_anew(parse):
+    Path("a.yaml").write_text(
+        "model:\ntrainer:\noptimizer: {class_path: torch.optim.SGD, init_args: }\n"
+        "scheduler: {<<: {name: StepLR, step_size: 3}, step_size: 4}\n"
+    )
+    model = parse("-c", "a.yaml")["model"]
+    assert model["optimizer"] == {"name": "torch.optim.SGD"}
+    assert model["scheduler"] == {"name": "StepLR", "step_size": 4}
+
+
+@pytest.mark.parametrize("words", ["--metrics=[3]", "--metrics={a: 3}", "--metrics.a=3"])
+def test_a_metric_that_is_no_name_is_told(parse, words):
+    with pytest.raises(UserError, match=r"--metrics(\.a)? is 3; expected a name"):
+        parse(words)
 
 
 def test_all_forms_of_metrics_give_the_same_configuration(parse):

@@ -19,6 +19,17 @@ REFUSED = {
     "--optimizer.no_decay 5: expected true or false": ["--optimizer.no_decay=5"],
     "--split_seed -1: expected a number from 0": ["--split_seed=-1"],
     "EarlyStopping: patience -1; expected at least 0": [*STOP, "--callbacks.patience=-1"],
+    "EarlyStopping: `mode` can be min, max, got up": [*STOP, "--callbacks.mode=up"],
+    "more than one stateful callback": [*STOP, *STOP],
+    "--optimizer has arguments but no name": ["--optimizer={weight_decay: 0.1}"],
+    "but 0.1 * 1 < 1": ["--limit_val_batches=0.1"],
+    "--max_time {'seconds': -1}: expected days": ["--max_time={seconds: -1}"],
+    "--max_time {'eons': 1}: expected days": ["--max_time={eons: 1}"],
+    "negative dimension -1": ["--net.hidden=[-1]"],
+    "--batch_size is 4294967296; expected 1 to": ["--batch_size=4294967296"],
+    "the class path of a Callback; got 3": ["--callbacks=3"],
+    "--model.loss: expected something else; got": ["--loss={class_path: 'torch.nn.NLLLoss '}"],
+    "--seeds 2: the last seed would be above": ["--seeds=2", f"--seed={2**32 - 1}"],
 }
 
 
@@ -26,6 +37,10 @@ REFUSED = {
 def test_what_is_refused_before_the_first_step_leaves_no_folder(fails, told):
     assert told in fails(*REFUSED[told], "--epochs=1", *SHORT)
     assert not Path("runs").exists()
+
+
+def test_a_data_set_of_null_is_the_default(trained):
+    assert (trained("--dataset=null", "--epochs=1", *SHORT) / "checkpoints/best.ckpt").is_file()
 
 
 def test_a_refused_resume_leaves_what_is_there(trained, fails):

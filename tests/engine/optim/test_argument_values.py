@@ -19,6 +19,7 @@ from lit_opt.engine.optim.plan import Plan
 from lit_opt.engine.optim.schedulers import NOT_FROM_HYPERPARAMETERS, build_schedulers, is_over
 
 VALUES = [0, -1, 2, 0.5, "many", None, [], [-1], [3, 1], float("nan"), True, {"a": 1}]
+VALUES += [2.0, [2.0], 1e30, float("inf")]
 NEEDED = {"StepLR": {"step_size": 1}, "MultiStepLR": {"milestones": [1]}}
 NEEDED["ExponentialLR"] = {"gamma": 0.5}
 OTHERS = {*NOT_FROM_HYPERPARAMETERS, LRScheduler, Optimizer, torch.optim.SparseAdam}

@@ -144,3 +144,26 @@ def test_wandb_goes_on_with_the_same_run(run, monkeypatch, capsys):
     assert configs[0]["lr"] == 0.001
     assert len(list(Path("runs/a/wandb").glob("offline-run-*"))) == 2
     assert not Path("wandb").exists()
+
+
+def test_names_of_several_lines_are_drawn_in_one():
+    outcomes = {
+        "split": "val",
+        "kind": "classes",
+        "wrong": [],
+        "shown": [0, 1],
+        "names": ["a\nb", "c" * 9999],
+    }
+    Path("outcomes.json").write_text(json.dumps({**outcomes, "matrix": [[1, 0], [0, 1]]}))
+    wide, _ = pictures_of(Path())["val/confusion_matrix"].size
+    assert wide < 1000
+
+
+def test_pictures_that_can_not_be_drawn_cost_the_run_nothing(monkeypatch, run, capsys):
+    def broken(folder):
+        raise ValueError("no picture")
+
+    monkeypatch.setattr("lit_opt.engine.cli.run.pictures_of", broken)
+    run(*WORDS, "--epochs=1")
+    assert "not all is logged: ValueError: no picture" in capsys.readouterr().err
+    assert Path("runs/a/.finished").is_file()

@@ -97,8 +97,16 @@ def test_acc_is_our_own_and_objects_stay_as_they_are():
         (Classes(), "os.system", "not imported"),
         (Classes(), {"name": "f1", "averge": "macro"}, "averge"),
         (Classes(), {"name": "f1", "average": "some"}, "some"),
+        (Classes(), {"name": "auroc", "thresholds": -5}, "non-negative"),
     ],
 )
 def test_mistakes_are_told(targets, spec, told):
     with pytest.raises(UserError, match=rf"--metrics.a\b(.|\n)*{told}"):
         build_metrics(complete(targets, 3, a=spec))
+
+
+@pytest.mark.parametrize("name", ["loss", "", "a.b", "update", "training"])
+def test_a_name_that_is_taken_is_told(name):
+    """As `loss` it would have replaced val/loss, whose least value chooses the best checkpoint."""
+    with pytest.raises(UserError, match=rf"--metrics: {name!r} can't be the name"):
+        build_metrics(complete(Classes(), 3, **{name: "f1"}))
