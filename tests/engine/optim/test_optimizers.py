@@ -87,7 +87,7 @@ def test_frozen_parameters_are_left_out() -> None:
     ("spec", "message"),
     [
         ("Adamm", "no optimizer is called 'Adamm'; set --optimizer to Adam,"),
-        ({"momentum": 0.9}, "no optimizer is called ''"),
+        ({"momentum": 0.9}, "--optimizer has arguments but no name; set --optimizer to one"),
         ({"name": "SGD", "lr": 0.1}, "leave out --optimizer.lr: --lr sets it"),
         ({"name": "SGD", "momentun": 0.9}, "no 'momentun'; --optimizer.KEY can be momentum"),
         ({"name": "SGD", "params": 1}, "SGD has no 'params'"),
