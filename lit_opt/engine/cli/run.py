@@ -9,22 +9,16 @@ from typing import Any
 
 import yaml
 from jsonargparse import Namespace
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.utilities import rank_zero_only
 
-from lit_opt.engine.base.allowed_imports import allow, limit_imports
 from lit_opt.engine.base.errors import RunError, Stopped, UserError
 from lit_opt.engine.base.interface import data_of, model_of
 from lit_opt.engine.callbacks.stage import StageAtException
 from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.config_layers import (
-    checkpoint_layer,
     fill_sizes,
-    load_point,
     of_the_experiment,
-    run_layer,
     with_metrics,
     with_runs_of_loggers,
 )
@@ -32,23 +26,18 @@ from lit_opt.engine.cli.messages import full_memory, is_refused_by_lightning, lo
 from lit_opt.engine.cli.objects import Objects, build_data, check_objects
 from lit_opt.engine.cli.parts_of_trainer import checkpoints_of, saving_inside, trainer_of
 from lit_opt.engine.cli.program import Program
+from lit_opt.engine.cli.start_point import folder_for, keep_facts, leave_if_finished, start_point
 from lit_opt.engine.lightning_private import is_of_sigterm
-from lit_opt.engine.loading.facts import facts_in
 from lit_opt.engine.reports.at_end import leave_report, report_if_broken
 from lit_opt.engine.reports.pictures import pictures_of
-from lit_opt.engine.runs.allowance import allowed_before
 from lit_opt.engine.runs.atomic_file import write_text
-from lit_opt.engine.runs.checkpoint_file import LAST, best_checkpoint, newest_valid
+from lit_opt.engine.runs.checkpoint_file import best_checkpoint
 from lit_opt.engine.runs.environment import record_start
 from lit_opt.engine.runs.folder import (
-    folder_of,
-    is_finished,
     is_new,
-    locked,
     mark_finished,
     probe,
     remove_all,
-    run_of,
 )
 from lit_opt.engine.runs.loggers import TellLoggers, params_of_run
 from lit_opt.engine.runs.resume.changed_hyperparameters import FINDERS, changes
@@ -82,18 +71,18 @@ def run(program: Program, words: list[str]) -> Run:
     with ExitStack() as held:
         # From words to a configuration.
         config = line.parse_without_layers()
-        folder = _folder(line, config, held)
-        point, checkpoint = _start_point(line, config, folder)
+        folder = folder_for(line, config, held)
+        point, checkpoint = start_point(line, config, folder)
         config = line.parse()
         peeked = build_data(line, config)
-        _keep_facts(line.command, peeked, checkpoint, point, folder)
+        keep_facts(line.command, peeked, checkpoint, point, folder)
         implied = data_of(peeked).implied_options(config.get("model", {}))
         line.imply(implied)
         config = line.parse(last=True)
         config = fill_sizes(config, implied, line.flags, line.assumed)
         line.print_if_asked(of_the_experiment(config, implied, line.chosen))
         if folder and line.command == "fit" and config.resume:
-            _leave_if_finished(folder, config)
+            leave_if_finished(folder, config)
 
         # From the configuration to objects.
         given = with_metrics(config, line.options, peeked)
@@ -115,82 +104,13 @@ def run(program: Program, words: list[str]) -> Run:
                 _tell_continuation(line, this, config)
                 this.trainer.fit(this.model, this.datamodule, ckpt_path=point, weights_only=True)
             stop.leave_if_asked()
-            _tell_end(this)
-            if config.test:
-                _score_best(this)
-            if tell and folder:
-                tell.tell_end(this.trainer, this.scores, partial(pictures_of, folder))
-            _finish(this, config)
+            _end(this, config, tell)
         elif line.command == "predict":
             _predict(this, point)
         else:
             _score(this, line.command, point)
             check_losses(this.scores)
     return this
-
-
-# ---- where it is kept, and from where it starts
-
-
-def _folder(line: CommandLine, config: Namespace, held: ExitStack) -> Path | None:
-    """The run's folder; a fit locks it before anything is read that decides what happens to it."""
-    if line.command != "fit":
-        if not config.ckpt_path:
-            example = "runs/NAME/checkpoints/best.ckpt"
-            raise UserError(f"{line.command} needs trained weights; set --ckpt_path {example}")
-        return run_of(Path(config.ckpt_path))
-    name = line.run_name(config)
-    if config.trainer.num_nodes > 1:  # its launcher tells the ranks later
-        rank_zero_only.rank = rank_zero_only.rank or LightningEnvironment().node_rank()  # type: ignore[attr-defined]
-    if config.trainer.fast_dev_run:
-        return None
-    root = Path(config.trainer.default_root_dir or ".")
-    folder = folder_of(root, line.label_of(config), name, config.resume)
-    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-        held.enter_context(locked(folder))
-    return folder
-
-
-def _start_point(
-    line: CommandLine, config: Namespace, folder: Path | None
-) -> tuple[Path | None, dict[str, Any]]:
-    """The checkpoint to start from, whose options come under the command's own; what it holds."""
-    point = Path(config.ckpt_path) if config.ckpt_path else None
-    resumes = line.command == "fit" and config.resume and folder is not None
-    if source := run_of(point) if point and not resumes else folder:
-        allow(allowed_before(source))
-        limit_imports()
-    if resumes and folder:
-        point = newest_valid(folder / "checkpoints") or point
-    elif line.command == "fit" and point and point.name == LAST:
-        point = newest_valid(point.parent) or point
-    if point is None:
-        return None, {}
-    line.flags.append(f"--ckpt_path={point}")
-    checkpoint = load_point(point)
-    line.layers.append(checkpoint_layer(checkpoint, line.options))
-    if resumes and folder:
-        line.layers.append(run_layer(folder, line.options, line.flags))
-    return point, checkpoint
-
-
-def _keep_facts(
-    command: str, data: Any, checkpoint: dict[str, Any], point: Path | None, folder: Path | None
-) -> None:
-    """Tells the data what the checkpoint's numbers mean, before anything is read."""
-    if command == "predict" and (source := getattr(data, "source", None)):
-        source.labelled = False
-    if facts := facts_in(checkpoint):
-        own = bool(folder and point and point.resolve().is_relative_to(folder.resolve()))
-        needs = "test" if command in ("test", "predict") else "train"
-        data_of(data).keep(facts, continues=own or command != "fit", needs=needs)
-
-
-def _leave_if_finished(folder: Path, config: Namespace) -> None:
-    if is_finished(folder, config.trainer):
-        scores = (folder / "metrics.json").is_file()
-        where = f"; its scores are in {folder}/metrics.json" if scores else ""
-        raise Stopped(f"{folder} is finished{where}; a larger --max_epochs would go on")
 
 
 def _params(line: CommandLine, config: Namespace, implied: dict[str, Any]) -> dict[str, Any]:
@@ -258,11 +178,16 @@ def _tell_continuation(line: CommandLine, this: Run, config: Namespace) -> None:
         this.trainer.print(", ".join([f"continuing {config.ckpt_path}", *told]))
 
 
-def _tell_end(this: Run) -> None:
-    """Why the training ended, if before its length, and which checkpoint is the best."""
+def _end(this: Run, config: Namespace, tell: TellLoggers | None) -> None:
+    """Why the training ended, if before its length; the best checkpoint, its scores, the report."""
     told = early_end(this.trainer), best_checkpoint(this.trainer, this.kept)
     for line in filter(None, told):
         this.trainer.print(line)
+    if config.test:
+        _score_best(this)
+    if tell and this.folder:
+        tell.tell_end(this.trainer, this.scores, partial(pictures_of, this.folder))
+    _finish(this, config)
 
 
 def _score_best(this: Run) -> None:
