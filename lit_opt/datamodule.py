@@ -13,8 +13,9 @@ from torch import nn
 from lit_opt.engine.lightning_private import object_arguments
 from lit_opt.engine.loading.augment import mix, random_crop, random_erase, random_flip
 from lit_opt.engine.loading.balance import balancing
+from lit_opt.engine.loading.batches import XY
 from lit_opt.engine.loading.checks import check_augmentation, check_hyperparameters
-from lit_opt.engine.loading.loader import XY, Group, LazyLoader
+from lit_opt.engine.loading.loader import Group, LazyLoader
 from lit_opt.engine.loading.source_data import SourceData
 from lit_opt.sources import Digits, Source
 

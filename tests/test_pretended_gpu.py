@@ -17,7 +17,8 @@ from torchvision.transforms import v2
 from lit_opt.datamodule import ImageData
 from lit_opt.engine.callbacks import EMA, StopAtNonFinite
 from lit_opt.engine.loading.augment import mix
-from lit_opt.engine.loading.loader import Batches, EpochSampler, LazyLoader, whole_batch
+from lit_opt.engine.loading.batches import Batches
+from lit_opt.engine.loading.loader import EpochSampler, LazyLoader, whole_batch
 from lit_opt.engine.loading.normalize import Normalize
 from lit_opt.engine.optim.optimizers import build_optimizer
 from lit_opt.engine.optim.plan import Plan

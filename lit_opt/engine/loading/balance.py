@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.base.targets import Classes
-from lit_opt.engine.loading.loader import Batches
+from lit_opt.engine.loading.batches import Batches
 
 
 def weighted_loss(loss: Mapping[str, Any], targets: Classes, y: Tensor, num: int) -> dict[str, Any]:

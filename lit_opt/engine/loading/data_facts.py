@@ -11,10 +11,11 @@ from torch import Tensor
 
 from lit_opt.engine.base.errors import UserError, warn
 from lit_opt.engine.base.terminal import long_step
+from lit_opt.engine.loading.batches import Batches
 from lit_opt.engine.loading.dataset_samples import DatasetSamples
 from lit_opt.engine.loading.facts import Cut, Facts, Pool, sample_ids
-from lit_opt.engine.loading.loader import Batches, own_random_numbers
 from lit_opt.engine.loading.normalize import SAMPLED, Normalize
+from lit_opt.engine.loading.seeding import own_random_numbers
 from lit_opt.engine.loading.source_reader import SourceReader
 from lit_opt.engine.loading.transforms import transform_samples
 

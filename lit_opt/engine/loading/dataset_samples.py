@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset
 
 from lit_opt.engine.base.errors import UserError
-from lit_opt.engine.loading.loader import XY, Batches, own_random_numbers
+from lit_opt.engine.loading.batches import XY, Batches
+from lit_opt.engine.loading.seeding import own_random_numbers
 from lit_opt.engine.loading.transforms import transform_samples
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lit_opt.engine.base.errors import UserError
-from lit_opt.engine.loading.loader import Batches
+from lit_opt.engine.loading.batches import Batches
 
 KEY = "facts"  # in the data module's state
 TOO_LARGE = 2**30  # bytes; larger data is not read as a whole to know its samples again

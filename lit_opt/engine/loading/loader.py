@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import atexit
-import multiprocessing
-import random
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from copy import copy
+from collections.abc import Iterator
 from itertools import islice
 from math import ceil
-from typing import Any, Self
-from zlib import crc32
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, DistributedSampler
 
 from lit_opt.engine.base.errors import UserError
+from lit_opt.engine.loading.batches import XY, Batches
+from lit_opt.engine.loading.seeding import device_seeders, seed_for
+from lit_opt.engine.loading.workers import signals_held_back
 
-XY = tuple[Tensor, Tensor]
 # What the position inside an epoch depends on, in the words of the command line.
 SIZES = {
     "batch_size": "--batch_size",
@@ -30,50 +24,6 @@ SIZES = {
     "group": "--steps_per_execution",
 }
 GROUP = "group"  # must not change at all: Lightning's own counts are in groups
-
-
-class Batches(Dataset[XY]):
-    """Samples x (N, ...) and y (N, ...); `rows`, int64 (M,), selects some without a copy."""
-
-    def __init__(self, x: Tensor, y: Tensor, rows: Tensor | None = None) -> None:
-        self.x, self.y = x, y
-        self.rows = torch.arange(len(x)) if rows is None else rows
-
-    def select(self, rows: Tensor) -> Self:
-        """The same samples, of which `rows` are given."""
-        selected = copy(self)
-        selected.rows = rows
-        return selected
-
-    def samples(self, rows: Tensor) -> Iterator[XY]:
-        """Each (x, y) as it is held, of rows of all N."""
-        return zip(self.x.index_select(0, rows), self.y.index_select(0, rows), strict=True)
-
-    def checked_y(self, y: Tensor) -> Tensor:
-        """The y of a batch of `samples`, as the data's targets are held."""
-        return y
-
-    @property
-    def first(self) -> XY:
-        """The first two samples."""
-        return self.x[:2], self.y[:2]
-
-    @property
-    def contents(self) -> tuple[Tensor | None, Tensor | None]:
-        """x and y (N, …) as far as they are in memory."""
-        return self.x, self.y
-
-    def y_of_all(self, option: str) -> Tensor:
-        """(N, …); raises `UserError` that names the `option` if they are not known."""
-        return self.y
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitems__(self, indices: list[int] | Tensor) -> XY:
-        # index_select takes an eighth of the time of x[rows].
-        rows = self.rows.index_select(0, torch.as_tensor(indices, device=self.rows.device))
-        return self.x.index_select(0, rows), self.y.index_select(0, rows)
 
 
 class EpochSampler(DistributedSampler[int]):
@@ -190,7 +140,7 @@ class LazyLoader(DataLoader[XY]):
 
     def _fetched(self) -> Iterator[XY]:
         if self.num_workers or self.pin_memory or self.batch_size is None:
-            with _signals_held_back():
+            with signals_held_back():
                 iterator = super().__iter__()
             try:
                 yield from iterator
@@ -232,65 +182,6 @@ class LazyLoader(DataLoader[XY]):
         self._resumed = state
 
 
-def device_seeders() -> list[Callable[[int], Any]]:
-    """What seeds the devices in use; `torch.manual_seed` takes a hundred times as long."""
-    seeders: list[Callable[[int], Any]] = [torch.default_generator.manual_seed]
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        seeders.append(torch.cuda.manual_seed)
-    if torch.backends.mps.is_available():
-        seeders.append(torch.mps.manual_seed)
-    return seeders
-
-
-def all_seeders() -> list[Callable[[int], Any]]:
-    """What seeds torch on the devices in use, Python and numpy."""
-    return [*device_seeders(), random.seed, np.random.seed]
-
-
-def seed_for(seeders: list[Callable[[int], Any]], place: tuple[Any, ...]) -> None:
-    """Seeds with a number that depends on all of `place`, such as (seed, epoch, batch, rank)."""
-    seed = crc32(repr(place).encode())
-    for seeder in seeders:
-        seeder(seed)
-
-
-@contextmanager
-def own_random_numbers(seed: int) -> Iterator[None]:
-    """Within, the global random numbers begin at `seed`; after it they are as before."""
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        seed_for([torch.default_generator.manual_seed, random.seed, np.random.seed], (seed,))
-        yield
-    random.setstate(python)
-    np.random.set_state(numpy)
-
-
 def whole_batch(batch: Any) -> Any:
     """The collate function: `Batches` hands over whole batches already."""
     return batch
-
-
-# ---- worker processes: a signal to a whole process group is for the main process alone ----
-
-
-@contextmanager
-def _signals_held_back() -> Iterator[None]:
-    """Processes that are started within never get a SIGTERM or SIGINT; others do at the end."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@atexit.register
-def _end_workers() -> None:
-    """Python sends its daemons a SIGTERM, which ours never get, and would wait for them."""
-    daemons = [process for process in multiprocessing.active_children() if process.daemon]
-    if daemons and hasattr(signal, "SIGCHLD"):
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch raises an error where one is killed
-    for process in daemons:
-        process.kill()

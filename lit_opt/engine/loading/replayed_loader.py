@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
 
 from lit_opt.engine.base.errors import UserError
-from lit_opt.engine.loading.loader import all_seeders, own_random_numbers, seed_for
+from lit_opt.engine.loading.seeding import all_seeders, own_random_numbers, seed_for
 
 
 class ReplayedLoader:

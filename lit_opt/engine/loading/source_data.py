@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from lit_opt.engine.base.errors import UserError
+from lit_opt.engine.loading.batches import Batches
 from lit_opt.engine.loading.data_facts import DataOfCheckpoints
 from lit_opt.engine.loading.dataset_samples import DatasetSamples
 from lit_opt.engine.loading.facts import KEY, facts_from
-from lit_opt.engine.loading.loader import Batches, EpochSampler, LazyLoader, whole_batch
+from lit_opt.engine.loading.loader import EpochSampler, LazyLoader, whole_batch
 from lit_opt.engine.loading.transforms import Transformed
 
 

@@ -15,6 +15,7 @@ from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.base.targets import Classes, Regression, inferred
 from lit_opt.engine.base.terminal import long_step
 from lit_opt.engine.loading.balance import weighted_loss
+from lit_opt.engine.loading.batches import XY, Batches
 from lit_opt.engine.loading.checks import (
     as_declared,
     check_cut,
@@ -24,8 +25,8 @@ from lit_opt.engine.loading.checks import (
 )
 from lit_opt.engine.loading.dataset_samples import DatasetSamples
 from lit_opt.engine.loading.facts import Facts
-from lit_opt.engine.loading.loader import XY, Batches, own_random_numbers
 from lit_opt.engine.loading.normalize import dtype_in_batch, given_moments
+from lit_opt.engine.loading.seeding import own_random_numbers
 from lit_opt.engine.loading.sizes import with_sizes
 from lit_opt.engine.loading.source import Source
 from lit_opt.engine.loading.split import split_indices

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from lit_opt.engine.base.errors import UserError
-from lit_opt.engine.loading.loader import XY, Batches, all_seeders, seed_for
+from lit_opt.engine.loading.batches import XY, Batches
+from lit_opt.engine.loading.seeding import all_seeders, seed_for
 
 
 class Transformed(Dataset[XY]):

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from lit_opt.engine.base.errors import UserError
+from lit_opt.engine.loading.batches import Batches
 from lit_opt.engine.loading.cache import cached, in_memory
-from lit_opt.engine.loading.loader import Batches
 
 DATA = torch.arange(4 * 3 * 2 * 2, dtype=torch.uint8).view(4, 3, 2, 2)
 fork = get_context("fork")

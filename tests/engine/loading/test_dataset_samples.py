@@ -18,7 +18,8 @@ from torchvision.transforms import v2
 from lit_opt.datamodule import ImageData
 from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.base.targets import DenseClasses, MultiLabel, Regression
-from lit_opt.engine.loading.loader import _end_workers, all_seeders, seed_for
+from lit_opt.engine.loading.seeding import all_seeders, seed_for
+from lit_opt.engine.loading.workers import _end_workers
 from lit_opt.sources import Source
 
 IMAGENET = v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])

@@ -6,7 +6,8 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from lit_opt.engine.base.errors import UserError
-from lit_opt.engine.loading.loader import Batches, EpochSampler, LazyLoader, whole_batch
+from lit_opt.engine.loading.batches import Batches
+from lit_opt.engine.loading.loader import EpochSampler, LazyLoader, whole_batch
 
 
 def batches(n: int) -> Batches:

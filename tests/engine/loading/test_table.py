@@ -12,7 +12,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from lit_opt.datamodule import ImageData
 from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.base.targets import Regression
-from lit_opt.engine.loading.loader import Batches, EpochSampler
+from lit_opt.engine.loading.batches import Batches
+from lit_opt.engine.loading.loader import EpochSampler
 from lit_opt.sources import CSV
 
 
