@@ -24,6 +24,7 @@ class Classes:
     instead = "CrossEntropyLoss"
     named = True  # whether outputs have names: the classes or labels
     ignore_index: int | None = None  # of y that does not count
+    predicted = "the likeliest class and its probability"  # what predictions() gives, for messages
 
     def fits(self, y: Tensor) -> bool:
         """Whether y has the dtype and the number of axes that are declared."""
@@ -137,6 +138,7 @@ class MultiLabel(SoftLabels):
     loss = "torch.nn.BCEWithLogitsLoss"
     refused = ("CrossEntropyLoss", "NLLLoss", "MultiMarginLoss", "KLDivLoss")
     instead = "BCEWithLogitsLoss"
+    predicted = "a probability for each label"
 
     def fits(self, y: Tensor) -> bool:
         return y.ndim in (1, 2)
@@ -183,6 +185,7 @@ class Regression(SoftLabels):
     refused = ("CrossEntropyLoss", "NLLLoss", "MultiMarginLoss")
     instead = "MSELoss"
     named = False
+    predicted = "the outputs"
 
     def fits(self, y: Tensor) -> bool:
         return y.ndim > 0 and not y.is_complex()
@@ -223,6 +226,7 @@ class DenseClasses(Classes):
     y = "integers (N, H, W), a class for each place"
     loss = "torch.nn.CrossEntropyLoss"
     refused: tuple[str, ...] = ("MultiMarginLoss", "MultiLabelSoftMarginLoss")
+    predicted = "the likeliest class of each place"
 
     def __init__(self, ignore_index: int = -100) -> None:
         self.ignore_index = ignore_index
@@ -249,6 +253,7 @@ class NextToken(DenseClasses):
 
     y = "integers (N, T), the tokens that follow"
     refused = ()
+    predicted = "the likeliest token of each place"
 
     def shape_of_outputs(self, num: int, y_shape: Sequence[int]) -> tuple[int, ...]:
         return (*y_shape, num)

@@ -10,6 +10,7 @@ from lit_opt.engine.callbacks.freeze import Freeze as Freeze
 from lit_opt.engine.callbacks.hyperparameters import ChangeHyperparameters as ChangeHyperparameters
 from lit_opt.engine.callbacks.hyperparameters import HalveWhenStuck as HalveWhenStuck
 from lit_opt.engine.callbacks.live_progress import LiveProgress as LiveProgress
+from lit_opt.engine.callbacks.log_progress import LogProgress as LogProgress
 from lit_opt.engine.callbacks.predictions import WritePredictions as WritePredictions
 from lit_opt.engine.callbacks.progress import EpochLines as EpochLines
 from lit_opt.engine.callbacks.step_log import StepLog as StepLog

@@ -74,7 +74,17 @@ class WritePredictions(BasePredictionWriter):
             new = path.with_name(f".{path.name}.tmp")
             _write_rows(new, path.suffix, columns, rows)
             new.replace(path)
-            print(f"predictions: {path}", flush=True)
+            print(f"predictions: {path}, {self._told(rows)}", flush=True)
+
+    def _told(self, rows: list[Any]) -> str:
+        """What is in the file, in a few words."""
+        if self._suffix == ".txt":
+            return f"{len(rows)} texts"
+        if self._suffix == ".pt":
+            return f"a list of what predict_step returned, {len(rows)} batches"
+        if self._suffix == ".csv":
+            return f"{len(rows)} rows: {self._targets.predicted}"
+        return f"{rows[0].dtype} {(len(rows), *rows[0].shape)}: {self._targets.predicted}"
 
 
 def _write_rows(path: Path, suffix: str, columns: list[str], rows: list[Any]) -> None:

@@ -15,8 +15,8 @@ from lit_opt.engine.base.interface import model_of
 from lit_opt.engine.base.terminal import is_live
 from lit_opt.engine.callbacks import (
     EMA,
-    EpochLines,
     LiveProgress,
+    LogProgress,
     StepLog,
     StopAtNonFinite,
     WritePredictions,
@@ -60,7 +60,7 @@ def own_callbacks(
     if given.barebones:
         return callbacks
     if given.enable_progress_bar is not False and not _has(users, ProgressBar):
-        callbacks.append(LiveProgress(compiles) if is_live() else EpochLines())
+        callbacks.append(LiveProgress(compiles) if is_live() else LogProgress())
     if run:
         callbacks += [ScoreTables(run), Outcomes(run)]
     if command == "predict" and run:

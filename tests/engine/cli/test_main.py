@@ -33,6 +33,11 @@ def test_version(capsys):
     assert capsys.readouterr().out.split(", ")[1].startswith("lightning 2.")
 
 
+def test_the_overview_says_which_files_predict_writes():
+    told = OVERVIEW.partition("\n  predict ")[2].partition("\n  compare ")[0]
+    assert all(f" {end}" in told for end in ("predictions.csv", ".npy;", ".txt;", ".pt:"))
+
+
 def test_every_option_of_the_overview_exists_and_its_default_is_shown(parse):
     config = parse(
         *("--name=a", "--no_test", "--seed=1", "--epochs=1", "--accelerator=cpu", "--devices=1"),
