@@ -231,13 +231,13 @@ def _imported(cls: type | str | None, base: type) -> Any:
         return cls
     module, _, name = cls.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), name)
+        home = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if not module.startswith(str(error.name)):  # it is one that the user's module imports
             raise
         raise UserError(f"{cls}: {error}; expected the import path of a class") from error
-    except AttributeError as error:
-        raise UserError(f"{cls}: {module} has no {name}") from error
+    if (found := getattr(home, name, None)) is None:
+        raise UserError(f"{cls}: {module} has no {name}")
     if not (isinstance(found, type) and issubclass(found, base)):
         raise UserError(f"{cls} is no subclass of {base.__name__}")
     return found

@@ -6,16 +6,13 @@ Where their words have changed, their own message is printed.
 import os
 import re
 import sys
-import sysconfig
 import time
-import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
 from lit_opt.engine.base.allowed_imports import refusal
 from lit_opt.engine.base.errors import RunError, Stopped, UserError
-
-ENGINE_FOLDER = Path(__file__).parents[1]
+from lit_opt.engine.base.own_code import place_in_own_code, place_of_cause
 
 # ---- how a command is left
 
@@ -60,24 +57,14 @@ def _is_of_ctrl_c(error: BaseException | None) -> bool:
 def _fail_with(error: Exception) -> NoReturn:
     """What Lightning itself refuses is usage; an error of one's own code has a place."""
     usage = isinstance(error, UserError) or is_refused_by_lightning(error)
-    text = "\n".join(str(error).strip().splitlines()[:4]) or type(error).__name__
+    place = place_of_cause(error) if isinstance(error, UserError) else ""
+    lines = str(error).strip().splitlines()[: 3 if place else 4] or [type(error).__name__]
+    text = "\n".join(lines) + place
     if not usage and not isinstance(error, RunError):
-        told = f"{type(error).__name__}: {text.splitlines()[0]}"
-        text = f"{told}{place_in_users_code(error)}\n--debug shows the traceback"
+        told = f"{type(error).__name__}: {lines[0]}"
+        text = f"{told}{place_in_own_code(error)}\n--debug shows the traceback"
     print(f"error: {text}", file=sys.stderr)
     raise SystemExit(2 if usage else 1) from error
-
-
-def place_in_users_code(error: BaseException) -> str:
-    """The innermost line of the traceback that is neither a library's nor the engine's."""
-    homes = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
-    libraries = [*homes, str(ENGINE_FOLDER)]
-    place = ""
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        file = frame.f_code.co_filename
-        if Path(file).is_file() and not any(map(Path(file).is_relative_to, libraries)):
-            place = f"\nin {file}, line {line}, {frame.f_code.co_name}"
-    return place
 
 
 def is_refused_by_lightning(error: Exception) -> bool:

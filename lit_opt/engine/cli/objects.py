@@ -20,7 +20,6 @@ from lit_opt.engine.cli.command_line import CommandLine
 from lit_opt.engine.cli.messages import (
     LARGER_THAN_MEMORY,
     is_full,
-    place_in_users_code,
     refused_object,
 )
 from lit_opt.engine.tasks.pretrained import build_net, takes_weights
@@ -73,8 +72,7 @@ class Objects(LightningCLI):
         except (ValueError, TypeError, RuntimeError) as error:
             if is_full(error):
                 raise RunError(f"out of memory{LARGER_THAN_MEMORY}") from error
-            place = place_in_users_code(error) if isinstance(error, RuntimeError) else ""
-            raise UserError(f"{refused_object(str(error))}{place}") from error
+            raise UserError(refused_object(str(error))) from error
         self.model, self.datamodule = built.model, built.get("data")
         self.trainer_arguments = built.trainer
         if self.datamodule is not None:

@@ -37,6 +37,20 @@ class Parser(LightningArgumentParser):
 def parser_of(command: str, model_class: type, data_class: type | None) -> Parser:
     parser = Parser(formatter_class=help_with_short_names(), usage=USAGE)
     parser.add_argument("-c", "--config", action=ActionConfigFile, help="A YAML file of options.")
+    _add_options_of_all(parser)
+    if command == "fit":
+        _add_options_of_fit(parser)
+    _add_trainer(parser)
+    parser.add_lightning_class_args(model_class, "model")
+    if data_class:
+        parser.add_lightning_class_args(data_class, "data")
+    # A subclass may pass it on by **kwargs, which its signature doesn't tell.
+    if "model.monitor" not in parser.get_defaults():
+        _add_monitor(parser)
+    return parser
+
+
+def _add_options_of_all(parser: Parser) -> None:
     parser.add_argument(
         "--seed_everything", type=bool | int, default=42, help="Seed of all random numbers."
     )
@@ -65,8 +79,9 @@ def parser_of(command: str, model_class: type, data_class: type | None) -> Parse
         help="Steps, such as 1000, or a time, 90s, 10m or 1h, after which last.ckpt is written "
         "inside an epoch, too.",
     )
-    if command == "fit":
-        _add_options_of_fit(parser)
+
+
+def _add_trainer(parser: Parser) -> None:
     options = {"fail_untyped": False, "instantiate": False, "sub_configs": True}
     parser.add_class_arguments(Trainer, "trainer", skip={"precision"}, **options)
     parser.add_argument(
@@ -76,13 +91,6 @@ def parser_of(command: str, model_class: type, data_class: type | None) -> Parse
         "where the GPU or processor has instructions for it, else 32-true. Default: 32-true.",
     )
     parser.set_defaults({"trainer.enable_model_summary": False})
-    parser.add_lightning_class_args(model_class, "model")
-    if data_class:
-        parser.add_lightning_class_args(data_class, "data")
-    # A subclass may pass it on by **kwargs, which its signature doesn't tell.
-    if "model.monitor" not in parser.get_defaults():
-        _add_monitor(parser)
-    return parser
 
 
 def _add_options_of_fit(parser: Parser) -> None:

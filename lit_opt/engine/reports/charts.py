@@ -48,33 +48,39 @@ def curve_chart(
         {"field": "x", "title": x, "type": "quantitative"},
         {"field": "y", "title": y, "type": "quantitative", "format": form},
     ]
-    across = {"field": "x", "type": "quantitative", "title": x, "scale": {"nice": False}}
-    places = sorted({x for points in curves.values() for x, _ in points})
-    across["axis"] = {"format": "~s" if places[-1:] > [9999] else ",d"}
-    if len(places) <= 12:  # no epoch 1.5
-        across["axis"] = {"values": places, "format": ",d", "labelOverlap": True}
     up = {"field": "y", "type": "quantitative", "title": y, "scale": _scale_of(rows)}
     up["axis"] = {"format": "~%" if percent else "~g"}
     several = {"orient": "top", "title": None, "values": list(curves)}
     legend = several if len(curves) > 1 else None
     hue = {"field": "series", "type": "nominal", "legend": legend}
     hue["scale"] = {"domain": list(colours or curves)}
-    encoding = {"x": across, "y": up, "color": hue}
-    near = {"type": "point", "on": "pointerover", "nearest": True, "clear": "pointerout"}
-    shown = {"condition": {"param": "near", "empty": False, "value": 1}, "value": 0}
+    encoding = {"x": _across(curves, x), "y": up, "color": hue}
     layers: list[ChartSpec] = [{"mark": {"type": "line", "strokeWidth": 2}, "encoding": encoding}]
     if best is not None:
         layers.append(_rule_at(best))
     alone = min((len(points) for points in curves.values()), default=0) < 2
-    layers.append(
-        {
-            "mark": {"type": "point", "filled": True, "size": 60},
-            "params": [{"name": "near", "select": near}],
-            "encoding": encoding
-            | {"tooltip": tooltip, "opacity": {"value": 1} if alone else shown},
-        }
-    )
+    layers.append(_points_of(encoding | {"tooltip": tooltip}, always=alone))
     return chart(rows, layer=layers)
+
+
+def _across(curves: Mapping[str, Points], title: str) -> ChartSpec:
+    across: ChartSpec = {"field": "x", "type": "quantitative", "title": title}
+    places = sorted({x for points in curves.values() for x, _ in points})
+    across["axis"] = {"format": "~s" if places[-1:] > [9999] else ",d"}
+    if len(places) <= 12:  # no epoch 1.5
+        across["axis"] = {"values": places, "format": ",d", "labelOverlap": True}
+    return across | {"scale": {"nice": False}}
+
+
+def _points_of(encoding: ChartSpec, always: bool) -> ChartSpec:
+    """The points that tell their values; they are seen where the pointer is near, or `always`."""
+    near = {"type": "point", "on": "pointerover", "nearest": True, "clear": "pointerout"}
+    shown = {"condition": {"param": "near", "empty": False, "value": 1}, "value": 0}
+    return {
+        "mark": {"type": "point", "filled": True, "size": 60},
+        "params": [{"name": "near", "select": near}],
+        "encoding": encoding | {"opacity": {"value": 1} if always else shown},
+    }
 
 
 def _scale_of(rows: list[dict[str, Any]]) -> ChartSpec:

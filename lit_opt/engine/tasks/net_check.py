@@ -8,9 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lit_opt.engine.base.allowed_imports import OWN
 from lit_opt.engine.base.errors import UserError
+from lit_opt.engine.base.own_code import is_own_class
 from lit_opt.engine.base.targets import Classes
 from lit_opt.engine.tasks.metrics import Scores
+
+OTHER_NET = "choose another --net"
 
 
 def check_loss(loss: Any, targets: Classes, num_classes: int) -> None:
@@ -52,16 +56,18 @@ def check_net(net: nn.Module, x: Tensor, expected: Sequence[int], num_classes: i
             outputs = net.eval()(x)
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        sizes = ("in_shape", "in_channels") if isinstance(error, RuntimeError) else ()
         raise UserError(
             f"the net {name} does not take samples of shape {tuple(x.shape[1:])}, {x.dtype}: "
-            f"{reason}\n{_remedy(net, 'in_shape', 'in_channels')}"
+            f"{reason}\n{_remedy(net, '', *sizes)}"  # a place in own code is added
         ) from error
     finally:
         net.train(was_training)
     seen = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
     if seen != (2, *expected):
         other_size = len(seen) == len(expected) + 1  # and not another number of axes
-        sets = _remedy(net, *(["num_classes"] if other_size else []))
+        own = "change what its forward returns"
+        sets = _remedy(net, own, *(["num_classes"] if other_size else []))
         sets = sets.replace("num_classes", f"num_classes {num_classes}")
         raise UserError(
             f"the data has {num_classes} classes (or labels, or numbers a sample), so a batch of 2 "
@@ -70,11 +76,18 @@ def check_net(net: nn.Module, x: Tensor, expected: Sequence[int], num_classes: i
     return outputs
 
 
-def _remedy(net: nn.Module, *sizes: str) -> str:
-    """What to change; of `sizes` the keys that the net has."""
+def _remedy(net: nn.Module, own: str, *sizes: str) -> str:
+    """What to change: of `sizes` the keys that the net has, or else the net.
+
+    Args:
+        net: The net.
+        own: What else to change where the user wrote the net, which has no others beside it.
+        sizes: Its arguments that may be wrong.
+    """
     taken = inspect.signature(type(net)).parameters
-    keys = [f"--net.{size}" for size in sizes if size in taken]
-    return f"set {' or '.join(keys)}, or choose another --net" if keys else "choose another --net"
+    keys = " or ".join(f"--net.{size}" for size in sizes if size in taken)
+    written = is_own_class(type(net)) and type(net).__module__.partition(".")[0] != OWN
+    return ", or ".join(filter(None, [keys and f"set {keys}", own if written else OTHER_NET]))
 
 
 def check_takes(what: str, take: Callable[..., Any], outputs: Tensor, y: Tensor) -> None:

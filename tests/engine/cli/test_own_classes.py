@@ -224,6 +224,17 @@ def test_an_error_in_code_of_ones_own_names_its_place(capsys):
     assert len(told) == 3
 
 
+def test_an_error_in_a_module_of_ones_own_is_not_told_as_a_name_that_it_lacks(tmp_path, capsys):
+    name = f"own_{tmp_path.name}"
+    Path(f"{name}.py").write_text("import torch\ntorch.nope\nclass Net: pass\n")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit):
+        patch.syspath_prepend(tmp_path)
+        main(program, args=["--model", f"{name}.Net"])
+    told = capsys.readouterr().err
+    assert "module 'torch' has no attribute 'nope'" in told
+    assert f"{name}.py, line 2, <module>" in told
+
+
 def test_save_every_takes_steps_or_a_time(capsys):
     with pytest.raises(SystemExit):
         main(Plain, Table, ["--save_every", "soon"])
