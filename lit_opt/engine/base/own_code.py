@@ -5,13 +5,13 @@ import sysconfig
 import traceback
 from pathlib import Path
 
-LIBRARIES = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
+LIBRARIES = [sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")]
 ENGINE_FOLDER = Path(__file__).parents[1]
 
 
 def is_own_code(file: str) -> bool:
     """Whether a file is there and is the user's own."""
-    homes = (*LIBRARIES, ENGINE_FOLDER)
+    homes = (*LIBRARIES, str(ENGINE_FOLDER))
     return Path(file).is_file() and not any(Path(file).is_relative_to(home) for home in homes)
 
 
