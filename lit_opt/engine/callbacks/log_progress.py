@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from lit_opt.engine.callbacks.live_progress import in_time
+from lit_opt.engine.callbacks.pace import in_time
 from lit_opt.engine.callbacks.progress import EpochLines, epoch_of
 
 SLOW, PAUSE = 10.0, 30.0  # seconds to the first line of an evaluation, and to the next ones
@@ -20,6 +20,7 @@ class LogProgress(EpochLines):
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         super().on_train_epoch_start(trainer, pl_module)
         self._epoch_began = time.monotonic()
+        self._before = trainer.fit_loop.epoch_loop.batch_idx + 1  # batches of a run that goes on
         self._next_of_epoch = self._epoch_began + MINUTE
 
     def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
@@ -27,7 +28,8 @@ class LogProgress(EpochLines):
             self._next_of_epoch = now + MINUTE
             done, total = trainer.fit_loop.epoch_loop.batch_idx + 1, trainer.num_training_batches
             head = epoch_of(trainer, trainer.current_epoch)
-            self.print(batch_line(head, done, total, now - self._epoch_began))
+            batch = (now - self._epoch_began) / (done - self._before)
+            self.print(batch_line(head, done, total, batch))
 
     def _begin(self, trainer: Any, pl_module: Any) -> None:
         self._began = time.monotonic()
@@ -50,11 +52,11 @@ class LogProgress(EpochLines):
         if (now := time.monotonic()) >= self._next:
             self._next = now + PAUSE
             done, total = loop.batch_progress.current.processed, sum(loop.max_batches)
-            self.print(batch_line(what, done, total, now - self._began))
+            self.print(batch_line(what, done, total, (now - self._began) / done))
 
 
 def batch_line(what: str, done: int, total: float, seconds: float) -> str:
-    """`seconds`: what the batches that are done took; no time is left to tell without an end."""
+    """`seconds`: what a batch takes; there is no time left to tell without an end."""
     if total == float("inf"):
         return f"{what}: batch {done:,}"
-    return f"{what}: batch {done:,} of {total:,}, {in_time(seconds / done * (total - done))} left"
+    return f"{what}: batch {done:,} of {total:,}, {in_time(seconds * (total - done))} left"

@@ -10,8 +10,9 @@ from lightning.pytorch.demos.boring_classes import BoringModel
 from terminal import Terminal
 from torch.utils.data import DataLoader, IterableDataset
 
-from lit_opt.engine.callbacks import live_progress
-from lit_opt.engine.callbacks.live_progress import LiveProgress, in_thousands, in_time, samples_in
+from lit_opt.engine.callbacks import live_progress, pace
+from lit_opt.engine.callbacks.live_progress import LiveProgress
+from lit_opt.engine.callbacks.pace import in_thousands, in_time, samples_in
 
 
 @pytest.fixture
@@ -102,7 +103,8 @@ SITUATIONS = [
 def test_the_time_left_is_what_it_takes(monkeypatch, always, quiet_trainer, model, options):
     monkeypatch.setattr(Timed, "clock", 0.0)
     clock = SimpleNamespace(monotonic=lambda: Timed.clock)
-    monkeypatch.setattr(live_progress, "time", clock)
+    for module in (live_progress, pace):
+        monkeypatch.setattr(module, "time", clock)
     predicted = []
     monkeypatch.setattr(live_progress, "draw", lambda text: predicted.append((Timed.clock, text)))
     limits = {"limit_train_batches": 10, "limit_val_batches": 2} if model is not Endless else {}
