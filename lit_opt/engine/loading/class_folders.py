@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -49,7 +50,13 @@ def class_folders(data_dir: Path, split: str) -> list[tuple[str, Path]]:
             f"{data_dir}/{{train,val,test}}/<class>/<image files>, where val may be absent,\n"
             f"or {data_dir}/<class>/<image files>; set --data_dir"
         )
-    return sorted((unicodedata.normalize("NFC", folder.name), folder) for folder in folders)
+    return sorted((class_name_of(folder), folder) for folder in folders)
+
+
+def class_name_of(folder: Path) -> str:
+    """Composed, and text that can be written whatever the locale: bytes that are no UTF-8 are �."""
+    name = os.fsencode(folder.name).decode("utf-8", "replace")
+    return unicodedata.normalize("NFC", name)
 
 
 def find_images(
@@ -79,7 +86,7 @@ def images_without_classes(data_dir: Path, classes: Sequence[str]) -> list[Path]
     """All images below the test folder, or data_dir; none if they lie in folders of `classes`."""
     folder = split_folder(data_dir, "test")
     folder = folder if folder.is_dir() else data_dir
-    inside = {unicodedata.normalize("NFC", path.name) for path in _visible(folder) if path.is_dir()}
+    inside = {class_name_of(path) for path in _visible(folder) if path.is_dir()}
     if inside and inside <= set(classes):
         return []
     return [path for path in _files_below(folder, set()) if _is_image(path)]

@@ -66,12 +66,16 @@ def read_run(folder: Path) -> RunRecord:
         folder,
         _rows_of_curves(kept[0]),
         scores if isinstance(scores, dict) else {},
-        [start for start in starts if isinstance(start, dict)] if isinstance(starts, list) else [],
+        [*filter(_is_start, starts)] if isinstance(starts, list) else [],
         config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
         (folder / ".finished").is_file(),
         outcomes if isinstance(outcomes, dict) else {},
         _best(folder / "checkpoints" / "best.ckpt"),
     )
+
+
+def _is_start(start: Any) -> bool:
+    return isinstance(start, dict) and isinstance(start.get("ended") or {}, dict)
 
 
 def _json(path: Path) -> Any:

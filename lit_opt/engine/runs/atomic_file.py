@@ -46,9 +46,9 @@ def atomic_write(path: Path, previous: Path | None = None) -> Iterator[IO[bytes]
 
 
 def write_text(path: Path, text: str | bytes) -> None:
-    """In UTF-8, whatever the locale."""
+    """In UTF-8, whatever the locale; names of files that are no UTF-8 with the bytes they have."""
     with atomic_write(path) as file:
-        file.write(text.encode() if isinstance(text, str) else text)
+        file.write(text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text)
 
 
 def _sync_folder(folder: Path) -> None:

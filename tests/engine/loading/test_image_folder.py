@@ -18,6 +18,7 @@ from torchvision.transforms import v2
 
 from lit_opt.datamodule import ImageData
 from lit_opt.engine.base.errors import UserError
+from lit_opt.engine.loading.class_folders import class_folders
 from lit_opt.engine.loading.image_folder import CACHE
 from lit_opt.sources import ImageFolder
 
@@ -587,3 +588,11 @@ def test_a_line_where_there_is_a_terminal(root, monkeypatch):
     ImageFolder().load(root, "train")
     assert any(re.match(r"decoding images, \d of 3", text) for text in terminal.drawn)
     assert terminal.screen() == []
+
+
+def test_a_folder_name_that_is_no_utf8_is_a_class_name_that_can_be_written(tmp_path):
+    """As zip files of other systems leave it, and as every umlaut looks in an ASCII locale."""
+    for name in (b"K\xe4fer", b"M\xc3\xa4use"):
+        folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/train/" + name))
+        write(folder / "a.png")
+    assert [name for name, _ in class_folders(tmp_path, "train")] == ["K\ufffdfer", "Mäuse"]

@@ -18,6 +18,7 @@ from lit_opt.engine.reports.class_outcomes import ClassOutcomes
 from lit_opt.engine.reports.class_page import class_sections
 from lit_opt.engine.reports.curves import curves_of
 from lit_opt.engine.reports.page import figure, page, table
+from lit_opt.engine.reports.run_record import read_run
 
 RUN = Path("runs/a")
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)">\u2028&"'
@@ -225,3 +226,9 @@ def test_curves_go_by_epochs_and_by_steps_where_there_are_several_in_one():
     assert found["f1"].lines == {"validation": [(1, 0.5)]}
     assert found["lr"].lines == {"lr": [(10, 0.1)]}
     assert [r["y"] for r in found["loss"].spec()["data"]["values"]][-2:] == [3.0, None]
+
+
+@pytest.mark.parametrize("starts", ['[{"ended": 7}, 3]', '[{"ended": [1]}]'])
+def test_starts_of_another_form_are_left_out(starts):
+    Path("environment.json").write_text(starts)
+    assert read_run(Path()).starts == []

@@ -7,7 +7,7 @@ import pytest
 
 from lit_opt.engine.base.errors import RunError
 from lit_opt.engine.runs import atomic_file as aside
-from lit_opt.engine.runs.atomic_file import atomic_write, reason
+from lit_opt.engine.runs.atomic_file import atomic_write, reason, write_text
 
 LAST, PREVIOUS = Path("run/last"), Path("run/previous")
 
@@ -99,3 +99,8 @@ def test_the_reason_is_what_the_system_said():
             raise RuntimeError("unexpected pos 401408 vs 401360")
     assert reason(caught.value) == "No space left on device"
     assert reason(RuntimeError("first line\nsecond line")) == "first line"
+
+
+def test_a_name_of_a_file_keeps_its_bytes(tmp_path):
+    write_text(tmp_path / "a", "M\udcc3\udca4use")  # how an ASCII locale reads an umlaut
+    assert (tmp_path / "a").read_bytes() == "Mäuse".encode()

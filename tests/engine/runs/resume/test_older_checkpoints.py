@@ -1,4 +1,4 @@
-"""Checkpoints of the version before load, and a fit goes on from them to the bit."""
+"""Checkpoints of the version before load, and a fit goes on from them."""
 
 from pathlib import Path
 
@@ -20,7 +20,8 @@ def test_a_fit_goes_on_from_it_as_if_it_had_never_been_interrupted(run):
     )
     assert older["global_step"] == whole["global_step"] == 63
     for name, weight in whole["state_dict"].items():
-        assert weight.equal(older["state_dict"][name]), name
+        # Another processor rounds otherwise; lost state or other random numbers differ by more.
+        torch.testing.assert_close(older["state_dict"][name], weight, atol=1e-5, rtol=1e-4)
 
 
 def test_it_is_scored_with_the_classes_that_it_names_by_their_old_paths(run):
