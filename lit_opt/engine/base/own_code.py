@@ -11,7 +11,7 @@ ENGINE_FOLDER = Path(__file__).parents[1]
 
 def is_own_code(file: str) -> bool:
     """Whether a file is there and is the user's own."""
-    homes = (*LIBRARIES, ENGINE_FOLDER)
+    homes = [*map(Path, LIBRARIES), ENGINE_FOLDER]
     return Path(file).is_file() and not any(Path(file).is_relative_to(home) for home in homes)
 
 
