@@ -4,11 +4,13 @@ Whatever else they name is refused before it is imported. Only `train.py` and th
 allow more, by `--allow` or by an option that names a class of the package; a config can not.
 """
 
+import difflib
 import re
 import sys
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import iter_modules
 
 from lit_opt.engine.base.errors import UserError
 
@@ -124,8 +126,21 @@ def check_import(path: str, option: str) -> None:
         raise UserError(f"{option}: {refusal(path)}")
 
 
+def missing_module(path: str) -> str:
+    """That the module of an import path is not there, and whose name is near; "" if it is."""
+    package = path.replace(":", ".").partition(".")[0]
+    if package in sys.modules or find_spec(package):
+        return ""
+    beside = [module.name for module in iter_modules([sys.path[0]])]
+    near = difflib.get_close_matches(package, beside)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    return f"{path}: there is no module {package}, beside train.py or installed{hint}"
+
+
 def refusal(path: str) -> str:
     """What was refused and, unless it is Python's own such as `os`, how to allow it; two lines."""
+    if missing := missing_module(path):
+        return missing
     package = path.partition(".")[0]
     if package in sys.stdlib_module_names:
         return f"{path} is not imported; expected a class or function of {', '.join(PACKAGES)}"

@@ -13,7 +13,7 @@ from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from lit_opt.engine.base.allowed_imports import limit_imports
+from lit_opt.engine.base.allowed_imports import limit_imports, missing_module
 from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.cli.arguments import (
     METRICS,
@@ -230,6 +230,8 @@ def _imported(cls: type | str | None, base: type) -> Any:
     if not isinstance(cls, str):
         return cls
     module, _, name = cls.rpartition(".")
+    if missing := missing_module(cls):
+        raise UserError(missing)
     try:
         home = importlib.import_module(module)
     except ModuleNotFoundError as error:

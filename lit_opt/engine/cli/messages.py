@@ -156,7 +156,9 @@ def lost_process(error: Exception, trainer: Any, folder: Path | None) -> BaseExc
 # ---- jsonargparse's errors
 
 # jsonargparse's words, and ours where the value is part of another.
-REFUSED = re.compile(r"Importing '([\w.]+)' is not allowed|([\w.]+) is not imported")
+REFUSED = re.compile(
+    r"Importing '([\w.]+)' is not allowed|([\w.]+)(?: is not imported|: there is no module)"
+)
 
 
 REQUIRED = re.compile(r"arguments are required: (\w+)")

@@ -87,6 +87,19 @@ def test_a_foreign_path_is_refused_before_it_is_imported(fails, foreign, given):
     assert not Path("runs").exists()
 
 
+NAMED = ["--net", "--loss", "--optimizer", "--metrics", "--callbacks+", "--model", "--data"]
+
+
+@pytest.mark.parametrize("given", [*NAMED, "net: ", "optimizer: ", "model: ", "ckpt_path"])
+def test_a_module_that_is_not_there_is_not_told_to_be_foreign(fails, spoilt, foreign, given):
+    path = f"{foreign}9.Net"
+    words = [given, path] if given.startswith("--") else [written(f"{given}{path}")]
+    error = fails("test", spoilt("loss", path)) if given == "ckpt_path" else fails(*words)
+    assert f"{path}: there is no module {foreign}9" in error
+    assert error.endswith(f"did you mean {foreign}?")
+    assert not Path("imported").exists()
+
+
 @pytest.mark.parametrize(("key", "inner"), [("net", "class_path"), ("optimizer", "name")])
 def test_a_foreign_path_in_a_checkpoint_is_refused(spoilt, fails, foreign, key, inner):
     assert foreign in fails("test", spoilt(key, {inner: f"{foreign}.Net"}))
