@@ -94,7 +94,7 @@ def test_a_full_disk_or_a_file_in_place_of_the_folder_is_told_at_once(fails, cap
     assert "epoch" not in capsys.readouterr().out
     assert not Path("runs").exists()
     Path("runs").write_text("")
-    assert fails("--name=a").startswith(told)
+    assert fails("--name=a").startswith("error: can't write to 'runs/a': Not a directory\n")
 
 
 def test_a_disk_that_fills_up_fails_the_run_and_keeps_what_is_there(fails, monkeypatch):
