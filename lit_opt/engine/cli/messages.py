@@ -56,7 +56,8 @@ def _is_of_ctrl_c(error: BaseException | None) -> bool:
 
 def _fail_with(error: Exception) -> NoReturn:
     """What Lightning itself refuses is usage; an error of one's own code has a place."""
-    usage = isinstance(error, UserError) or _is_refused_by_lightning(error)
+    usage = is_usage(error)
+    error = _reworded(error) or error
     place = place_of_cause(error) if isinstance(error, UserError) else ""
     lines = str(error).strip().splitlines()[: 3 if place else 4] or [type(error).__name__]
     text = "\n".join(lines) + place
@@ -65,6 +66,12 @@ def _fail_with(error: Exception) -> NoReturn:
         text = f"{told}{place_in_own_code(error)}\n--debug shows the traceback"
     print(f"error: {text}", file=sys.stderr)
     raise SystemExit(2 if usage else 1) from error
+
+
+def is_usage(error: Exception) -> bool:
+    """Whether something else is to be given, be it that we say so or Lightning."""
+    known = isinstance(error, UserError) or _reworded(error) is not None
+    return known or _is_refused_by_lightning(error)
 
 
 def _is_refused_by_lightning(error: Exception) -> bool:
@@ -79,6 +86,26 @@ def _is_refused_by_lightning(error: Exception) -> bool:
 
 
 REFUSES = ("lightning.pytorch.trainer.", "lightning.pytorch.loops.fit_loop", "lightning.fabric.")
+
+# What Lightning says without a remedy, and what is said instead.
+REWORDED = {
+    r"The (\w+) implementation has an error where more than one .* parent's `(\w+)=": (
+        r"Lightning builds a \1 anew and needs the name of its argument \2:\n"
+        r"write \1(rows, \2=…) in your predict_dataloader, and in the other loaders"
+    ),
+    r"Error while merging hparams: the keys \[(.*?)\] are present in both": (
+        r"the LightningModule and the LightningDataModule save different values of \1;\n"
+        "give both the same value, or call save_hyperparameters(logger=False) in one of them"
+    ),
+}
+
+
+def _reworded(error: Exception) -> UserError | None:
+    for pattern, words in REWORDED.items():
+        if found := re.match(pattern, str(error)):
+            return UserError(found.expand(words))
+    return None
+
 
 # ---- a full memory
 

@@ -27,7 +27,7 @@ from lit_opt.engine.cli.config_layers import (
     with_metrics,
     with_runs_of_loggers,
 )
-from lit_opt.engine.cli.messages import full_memory, lost_process
+from lit_opt.engine.cli.messages import full_memory, is_usage, lost_process
 from lit_opt.engine.cli.objects import Objects, build_data, check_objects
 from lit_opt.engine.cli.parts_of_trainer import checkpoints_of, saving_inside, trainer_of
 from lit_opt.engine.cli.program import Program
@@ -241,14 +241,10 @@ def _recorded(
             yield
     except (RunError, Stopped):
         raise
-    except UserError:
-        if made and this.trainer.global_step == 0:
+    except Exception as error:  # such as another batch size inside an epoch
+        if is_usage(error) and made and this.trainer.global_step == 0:
             remove_all(this.folder)
         elif before is not None:
-            write_text(path, before)
-        raise
-    except Exception:  # such as another batch size inside an epoch
-        if before is not None:
             write_text(path, before)
         raise
 
