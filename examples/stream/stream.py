@@ -46,10 +46,11 @@ class Stream(pl.LightningDataModule):
         self.batch_size = batch_size
 
     def train_dataloader(self) -> DataLoader[Any]:
-        return DataLoader(Questions(), self.batch_size)
+        return DataLoader(Questions(), batch_size=self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return DataLoader([question(1, number) for number in range(1000)], 250)  # type: ignore
+        questions: Any = [question(1, number) for number in range(1000)]
+        return DataLoader(questions, batch_size=250)
 
 
 class Student(pl.LightningModule):

@@ -56,7 +56,8 @@ def _is_of_ctrl_c(error: BaseException | None) -> bool:
 
 def _fail_with(error: Exception) -> NoReturn:
     """What Lightning itself refuses is usage; an error of one's own code has a place."""
-    usage = isinstance(error, UserError) or is_refused_by_lightning(error)
+    usage = is_usage(error)
+    error = _reworded(error) or error
     place = place_of_cause(error) if isinstance(error, UserError) else ""
     lines = str(error).strip().splitlines()[: 3 if place else 4] or [type(error).__name__]
     text = "\n".join(lines) + place
@@ -67,7 +68,13 @@ def _fail_with(error: Exception) -> NoReturn:
     raise SystemExit(2 if usage else 1) from error
 
 
-def is_refused_by_lightning(error: Exception) -> bool:
+def is_usage(error: Exception) -> bool:
+    """Whether something else is to be given, be it that we say so or Lightning."""
+    known = isinstance(error, UserError) or _reworded(error) is not None
+    return known or _is_refused_by_lightning(error)
+
+
+def _is_refused_by_lightning(error: Exception) -> bool:
     """Whether an option of the Trainer has a value that it can't have."""
     if type(error).__name__ == "MisconfigurationException":
         return True
@@ -83,6 +90,26 @@ def is_refused_by_lightning(error: Exception) -> bool:
 REFUSES: tuple[str, ...] = ("lightning.pytorch.trainer.", "lightning.pytorch.loops.fit_loop")
 REFUSES += ("lightning.fabric.", "lightning.pytorch.utilities.model_summary")
 REFUSES += ("torch.nn.utils.prune",)
+
+# What Lightning says without a remedy, and what is said instead.
+REWORDED = {
+    r"The (\w+) implementation has an error where more than one .* parent's `(\w+)=": (
+        r"Lightning builds a \1 anew and needs the name of its argument \2:\n"
+        r"write \1(rows, \2=…) in your predict_dataloader, and in the other loaders"
+    ),
+    r"Error while merging hparams: the keys \[(.*?)\] are present in both": (
+        r"the LightningModule and the LightningDataModule save different values of \1;\n"
+        "give both the same value, or call save_hyperparameters(logger=False) in one of them"
+    ),
+}
+
+
+def _reworded(error: Exception) -> UserError | None:
+    for pattern, words in REWORDED.items():
+        if found := re.match(pattern, str(error)):
+            return UserError(found.expand(words))
+    return None
+
 
 # ---- a full memory
 

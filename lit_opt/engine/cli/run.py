@@ -12,7 +12,7 @@ from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lit_opt.engine.base.errors import RunError, Stopped, UserError
+from lit_opt.engine.base.errors import RunError, Stopped
 from lit_opt.engine.base.interface import data_of, model_of
 from lit_opt.engine.callbacks.stage import StageAtException
 from lit_opt.engine.cli.command_line import CommandLine
@@ -22,7 +22,7 @@ from lit_opt.engine.cli.config_layers import (
     with_metrics,
     with_runs_of_loggers,
 )
-from lit_opt.engine.cli.messages import full_memory, is_refused_by_lightning, lost_process
+from lit_opt.engine.cli.messages import full_memory, is_usage, lost_process
 from lit_opt.engine.cli.objects import Objects, build_data, check_objects
 from lit_opt.engine.cli.parts_of_trainer import checkpoints_of, saving_inside, trainer_of
 from lit_opt.engine.cli.program import Program
@@ -163,8 +163,7 @@ def _recorded(
     except (RunError, Stopped):
         raise
     except Exception as error:  # such as another batch size inside an epoch
-        refused = isinstance(error, UserError) or is_refused_by_lightning(error)
-        if made and refused and this.trainer.global_step == 0:
+        if is_usage(error) and made and this.trainer.global_step == 0:
             remove_all(this.folder)
         elif before is not None:
             write_text(path, before)

@@ -32,7 +32,7 @@ def check_hyperparameters(values: Mapping[str, Any]) -> None:
     """Each number lies in its range of `RANGES`; nan lies in none."""
     for key, (low, high) in RANGES.items():
         if not (values[key] >= low and (high is None or values[key] <= high)):
-            least = high is None or values[key] < low and high == INT32
+            least = high is None or (values[key] < low and high == INT32)
             expected = f"at least {low}" if least else f"{low} to {high}"
             raise UserError(f"--{key} is {values[key]}; expected {expected}")
 

@@ -73,6 +73,39 @@ def test_a_module_without_arguments_is_trained_and_resumed():
     assert again.trainer.global_step == 4
 
 
+class Context(NoArguments):
+    def __init__(self, context: int = 4) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+
+
+class ContextData(pl.LightningDataModule):
+    def __init__(self, context: int = 8) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+
+
+class NoStep(NoArguments):
+    training_step = pl.LightningModule.training_step
+
+
+DIFFERENT = "save different values of 'context';\ngive both the same value, or call"
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "told"),
+    [(Context, ContextData, DIFFERENT), (NoStep, None, "No `training_step()` method defined")],
+    ids=["hparams", "no step"],
+)
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+def test_what_lightning_refuses_before_the_first_step_leaves_no_folder(capsys, model, data, told):
+    with pytest.raises(SystemExit) as left:
+        main(model, data, args=["--name=a", "--epochs=1"])
+    assert left.value.code == 2
+    assert told in capsys.readouterr().err
+    assert not Path("runs/a").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["{0}", "{0}.inner.parts"])
 def test_own_code_without_init_files_works_by_flag_config_and_resume(monkeypatch, tmp_path, place):
