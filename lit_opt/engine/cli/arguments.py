@@ -55,10 +55,7 @@ def expand_flags(argv: list[str], options: Options) -> list[str]:
             ranked += _flags_of_metrics(name, flag.endswith("+"), _parse(flag, value))
             continue
         if name == "config" and value is not None:
-            content = read_config(Path(value), options)
-            added = content.get("model", {}).pop("metrics+", {})
-            ranked.append((0, f"--config={dump(content)}"))
-            ranked += [(0, f"--{METRICS}.{key}={dump(spec)}") for key, spec in added.items()]
+            ranked += [(0, word) for word in _flags_of_config(Path(value), options)]
             continue
         elif value is not None and name in {*options.homes, *options.specs}:
             value = dump(expand_value(name, _parse(flag, value), options))
@@ -68,6 +65,19 @@ def expand_flags(argv: list[str], options: Options) -> list[str]:
         name += "+" * flag.endswith("+")
         ranked.append((rank, f"--{name}" if value is None else f"--{name}={value}"))
     return [token for _, token in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def _flags_of_config(path: Path, options: Options) -> list[str]:
+    """The config, then what it adds to what is there before it: `optimizer: {momentum: 0.9}`."""
+    content = read_config(path, options)
+    model = content.get("model", {})
+    flags = [f"--{METRICS}.{key}={dump(spec)}" for key, spec in model.pop("metrics+", {}).items()]
+    for name in sorted(SPECS & set(options.specs)):
+        spec = model.get(key := name.partition(".")[2])
+        if isinstance(spec, dict) and spec and "name" not in spec:
+            flags += [f"--{name}.{argument}={dump(value)}" for argument, value in spec.items()]
+            del model[key]
+    return [f"--config={dump(content)}", *flags]
 
 
 def _flags_of_metrics(name: str, appends: bool, value: Any) -> list[tuple[int, str]]:

@@ -47,7 +47,7 @@ def run_seeds(program: Program, words: list[str], count: int) -> "Run | None":
     name = name or f"{line.label_of(config)}-{time.strftime('%Y%m%d-%H%M%S')}"
     if config.seed_everything + count > 2**32:
         raise UserError(f"--seeds {count}: the last seed would be above {2**32 - 1}; lower --seed")
-    root = Path(config.trainer.default_root_dir or ".") / "runs"
+    root = Path(config.trainer.default_root_dir or ".").expanduser() / "runs"
     argv, done = sys.argv, None
     folders = []
     for seed in range(config.seed_everything, config.seed_everything + count):

@@ -31,7 +31,7 @@ def folder_for(line: CommandLine, config: Namespace, held: ExitStack) -> Path | 
         rank_zero_only.rank = rank_zero_only.rank or LightningEnvironment().node_rank()  # type: ignore[attr-defined]
     if config.trainer.fast_dev_run:
         return None
-    root = Path(config.trainer.default_root_dir or ".")
+    root = Path(config.trainer.default_root_dir or ".").expanduser()
     folder = folder_of(root, line.label_of(config), name, config.resume)
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         held.enter_context(locked(folder))

@@ -85,6 +85,16 @@ def test_all_forms_of_nested_options_give_the_same_configuration(parse):
         assert config == first, form
 
 
+def test_arguments_without_a_name_are_added_to_what_is_there(parse):
+    """As `--optimizer.momentum 0.9` does; one that is named anew drops them."""
+    Path("sgd.yaml").write_text("optimizer: SGD\n")
+    Path("more.yaml").write_text("optimizer: {momentum: 0.9, nesterov: true}\n")
+    added = parse("-c", "sgd.yaml", "-c", "more.yaml")["model"]["optimizer"]
+    assert added == {"name": "SGD", "momentum": 0.9, "nesterov": True}
+    assert parse("-c", "more.yaml", "-c", "sgd.yaml")["model"]["optimizer"] == {"name": "SGD"}
+    assert parse("-c", "more.yaml", "--optimizer=Adam")["model"]["optimizer"] == {"name": "Adam"}
+
+
 def test_appended_callbacks_are_kept_and_arguments_go_to_the_one_before_them(parse):
     Path("a.yaml").write_text(
         "trainer:\n  callbacks:\n  - {class_path: EarlyStopping, init_args: {monitor: val/loss}}\n"

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: the run is saved at that step and ends, to be resumed to the bit."""
+"""SIGTERM, SIGHUP and Ctrl-C: the run is saved at that step and ends, to be resumed to the bit."""
 
 import contextlib
 import multiprocessing
@@ -44,8 +44,8 @@ class StopOnSignal(Callback):
     def _listen(self, answer: Callable[[int, Any], None]) -> None:
         """Until Lightning, whose own answer to SIGTERM exits with 0, restores what was before."""
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, answer)
-            signal.signal(signal.SIGINT, answer)
+            for number in (signal.SIGTERM, signal.SIGINT, *_hangup()):
+                signal.signal(number, answer)
 
     def _ask(self, number: int, frame: Any) -> None:
         """The answer while something is trained: stop where the run can be resumed from."""
@@ -171,6 +171,13 @@ def _validates_next(trainer: Any) -> bool:
     # Without a number of epochs the interval counts batches across epochs.
     done = loop.batch_idx if epochs else loop.total_batch_idx
     return bool((done + 1) % batches == 0)
+
+
+def _hangup() -> list[signal.Signals]:
+    """What a terminal sends that is closed, unless the command was started under nohup."""
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    ignored = hangup is not None and signal.getsignal(hangup) is signal.SIG_IGN
+    return [hangup] if hangup and not ignored else []
 
 
 def _to_stderr(text: str) -> None:
