@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -108,7 +109,9 @@ class CSV(Source):
     # ---- what the training file tells of its columns, and a checkpoint keeps
 
     def _learn(self, columns: dict[str, list[str]]) -> dict[str, Any]:
-        """`columns`: {name: {"categories": their values, or None, "gaps": if any is missing}}."""
+        """`columns`: {name: {"categories": their values, or None, "gaps": if any is missing,
+        "offset": what is taken off its numbers}}.
+        """
         unknown = {*self.categorical, *self.drop} - columns.keys()
         if unknown:
             raise UserError(
@@ -128,7 +131,11 @@ class CSV(Source):
                     f"{name} has {len(counts):,} different texts, of which the {len(often)} most "
                     f"frequent ones are used; --dataset.drop [{name}] leaves it out"
                 )
-            kinds[name] = {"categories": None if numeric else sorted(often), "gaps": gaps}
+            kinds[name] = {
+                "categories": None if numeric else sorted(often),
+                "gaps": gaps,
+                "offset": _offset([*map(number, counts)]) if numeric else 0.0,
+            }
         if not kinds:
             raise UserError(f"the table has no column but {self.target!r}; expected some to use")
         return {"columns": kinds, "classes": self.class_names({*columns[self.target]})}
@@ -166,7 +173,8 @@ class CSV(Source):
                 )
             values = columns[name]
             if kind["categories"] is None:
-                yield self._numbers(path, name, values)
+                numbers = self._numbers(path, name, values)
+                yield (numbers - kind.get("offset", 0.0)).float()
             else:
                 place = {category: k for k, category in enumerate(kind["categories"])}
                 codes = torch.tensor([place.get(value, -1) for value in values])
@@ -175,7 +183,7 @@ class CSV(Source):
                 yield torch.tensor([value == "" for value in values]).float()[:, None]
 
     def _numbers(self, path: str, name: str, values: list[str]) -> Tensor:
-        """float (N, 1), NaN where the value is missing."""
+        """float64 (N, 1), NaN where the value is missing."""
         read = [float("nan") if value == "" else number(value) for value in values]
         if None in read:
             row = read.index(None)
@@ -184,11 +192,11 @@ class CSV(Source):
                 f"the training file,\nor a missing value: see --dataset.missing, or "
                 f"--dataset.categorical [{name}]"
             )
-        return torch.tensor(read, dtype=torch.float64).float()[:, None]
+        return torch.tensor(read, dtype=torch.float64)[:, None]
 
     def labels(self, path: str, values: list[str]) -> Tensor:
         if self.classes is None:
-            return self._numbers(path, self.target, values)
+            return self._numbers(path, self.target, values).float()
         place = {name: k for k, name in enumerate(self.classes)}
         for row, value in enumerate(values):
             if value not in place:
@@ -197,3 +205,10 @@ class CSV(Source):
                     f"training file or the checkpoint doesn't have: {', '.join(self.classes[:10])}"
                 )
         return torch.tensor([place[value] for value in values])
+
+
+def _offset(values: Sequence[float | None]) -> float:
+    """The median where float32 would make most values of a column alike, such as times; else 0."""
+    exact = np.unique(np.array(values, "float64"))
+    alike = 2 * len(np.unique(exact.astype("float32"))) < len(exact)
+    return float(np.median(exact)) if alike else 0.0

@@ -64,6 +64,18 @@ def test_batches_equal_numpys_preparation_fitted_on_the_training_part():
     assert [made.class_names[k] for k in y] == list(test[:, 3])
 
 
+def test_times_in_seconds_keep_their_differences():
+    """Float32 has one number for 128 seconds of this century."""
+    times = 1_700_000_000 + np.arange(60)
+    write("t.csv", [[str(time), *row[1:]] for time, row in zip(times, rows(), strict=True)])
+    made = data()
+    is_test = held_out(np.array(rows())[:, 3])
+    x, _ = made.on_after_batch_transfer(made.source.load(Path(), "test"), 0)
+    fitted = times[~is_test][made.splits["train"].rows]
+    expected = (times[is_test] - fitted.mean()) / fitted.std()
+    np.testing.assert_allclose(x[:, 0].numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_value_that_training_lacks_is_zero_in_all_its_columns():
     write("t.csv", rows())
     write("new.csv", [["30", "pilot", "0.5", "no"], ["30", "a", "0.5", "no"]])
