@@ -11,12 +11,12 @@ from lit_opt.engine.base.allowed_imports import OWN, allow, packages_in_flags, s
 from lit_opt.engine.base.terminal import long_step
 from lit_opt.engine.cli.chosen_classes import choose_classes
 from lit_opt.engine.cli.messages import leave
-from lit_opt.engine.cli.options import check_spelling
+from lit_opt.engine.cli.options import COMMANDS, check_spelling
 from lit_opt.engine.cli.overview import OVERVIEW
 from lit_opt.engine.cli.program import Program
 from lit_opt.engine.cli.seeds import run_seeds, split_seeds
 from lit_opt.engine.cli.streams import unfailing_streams
-from lit_opt.engine.cli.verbs import VERBS_OF_PROGRAM, verb_named
+from lit_opt.engine.cli.verbs import VERBS, VERBS_OF_PROGRAM, verb_named
 
 if TYPE_CHECKING:
     from lit_opt.engine.cli.run import Run
@@ -46,14 +46,14 @@ def main(
 
 def _main(program: Program, words: list[str]) -> "Run | None":
     debug = "--debug" in words
-    words = [word for word in words if word != "--debug"]
+    words = command_before_help([word for word in words if word != "--debug"])
     try:
         if words and (verb := verb_named(words[0])):
             verb(words[1:], *([program] if words[0] in VERBS_OF_PROGRAM else []))
             return None
         words, topic = split_help(words)
         if topic == "":
-            print(OVERVIEW)
+            print(OVERVIEW + _where_classes_are_told(words))
         elif "--version" in words:
             versions = f"lightning {version('lightning')}, torch {version('torch')}"
             print(f"{OWN.replace('_', '-')} {__version__}, {versions}")
@@ -62,6 +62,21 @@ def _main(program: Program, words: list[str]) -> "Run | None":
     except BaseException as error:
         leave(error, debug)
     return None
+
+
+def command_before_help(words: list[str]) -> list[str]:
+    """`--help new` as `new --help`."""
+    commands = {*COMMANDS, *VERBS, *VERBS_OF_PROGRAM}
+    turned = words[:1] in (["--help"], ["-h"]) and words[1:2] and words[1] in commands
+    return [words[1], words[0], *words[2:]] if turned else words
+
+
+def _where_classes_are_told(words: list[str]) -> str:
+    """A last line of the overview, which has no options of classes that a flag names."""
+    flags = {word.partition("=")[0] for word in words}
+    groups = [group for group in ("model", "data") if f"--{group}" in flags]
+    topics = " and ".join(f"--help {group}" for group in groups)
+    return f"\n\nwhat the named classes take: the same with {topics}" if groups else ""
 
 
 def split_help(words: list[str]) -> tuple[list[str], str | None]:

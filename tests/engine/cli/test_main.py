@@ -10,12 +10,21 @@ import torch.nn.functional as F
 import yaml
 from conftest import main
 
+from lit_opt.engine.cli.options import COMMANDS
 from lit_opt.engine.cli.overview import OVERVIEW
+from lit_opt.engine.cli.verbs import VERBS, VERBS_OF_PROGRAM
 from lit_opt.sources import Digits
 
 
 class Deep(torch.nn.Module):
     def __init__(self, depth: int) -> None:
+        super().__init__()
+
+
+class Plain(torch.nn.Module):
+    """Nothing to set."""
+
+    def __init__(self) -> None:
         super().__init__()
 
 
@@ -89,6 +98,17 @@ def shown(capsys):
         ("--help CSV", "--data.dataset.max_categories", "usage"),
         ("fit --help early_stopping", "--trainer.callbacks.patience", "--lr"),
         ("--help test_main.Own", "--model.net.wide", "--lr"),
+        ("--help Digits", "Digits takes no arguments", "--lr"),
+        ("--help Source", "Source takes no arguments", "--lr"),
+        ("--help test_main.Plain", "Nothing to set.\nPlain takes no arguments", "--lr"),
+        ("--help net.hidden", "--model.net.hidden", "--model.net.dropout"),
+        ("--dataset CSV --help dataset.target", "--data.dataset.target", "--data.dataset.drop"),
+        ("--help optimizer.momentum", "--optimizer, --model.optimizer", "--lr"),
+        *[
+            (f"--help {command}", "usage: python train.py [command]", "--trainer")
+            for command in COMMANDS
+        ],
+        ("--model test_main.M --data=test_main.D --help", "--help model and --help data", "--lr,"),
         ("--help all", "--lr, --model.lr LR", "known subclasses"),
     ],
 )
@@ -100,6 +120,35 @@ def test_help_is_a_screen_or_a_topic_with_short_names(capsys, words, has, has_no
     with pytest.raises(SystemExit):
         main(["--help", "lrr"])
     assert "did you mean --lr?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", [*VERBS, *VERBS_OF_PROGRAM])
+def test_help_of_another_command_is_what_it_says_itself(shown_by, verb):
+    assert shown_by("--help", verb) == shown_by(verb, "--help")
+
+
+@pytest.fixture
+def shown_by(capsys):
+    """What a command line prints that ends well, by itself or not."""
+
+    def shown_by(*words: str) -> str:
+        main([*words])
+        return capsys.readouterr().out
+
+    return shown_by
+
+
+@pytest.mark.parametrize(
+    ("topic", "told"),
+    [
+        ("NextToken", "is given by its import path: --help my_module.NextToken"),
+        ("theirs.Net", "theirs.Net: there is no module theirs"),
+        ("net.hiddenn", "unknown option --net.hiddenn; --help lit_opt.models.MLP lists"),
+        ("trainer.acelerator", "did you mean --trainer.accelerator?"),
+    ],
+)
+def test_a_topic_that_is_none_is_told(fails, topic, told):
+    assert told in fails("--help", topic)
 
 
 def test_print_config_prints_a_config_that_runs(shown, parse):
