@@ -1,14 +1,9 @@
 """Words to a configuration: default < data < checkpoint < configs in their order < flags."""
 
 import importlib
-import inspect
-import io
 import re
-from collections.abc import Iterator
-from contextlib import redirect_stdout, suppress
 from itertools import pairwise
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 from jsonargparse import Namespace
@@ -22,7 +17,6 @@ from lit_opt.engine.cli.arguments import (
     dump,
     expand_flags,
     expand_mapping,
-    find_class,
     join_arguments,
 )
 from lit_opt.engine.cli.config_layers import leave_defaults, written
@@ -185,70 +179,6 @@ class CommandLine:
         dataset = (config.get("data", {}).get("dataset") or {}).get("class_path")
         named: str = dataset or self.model_class.__name__
         return self.label or named.rpartition(".")[2].lower()
-
-    def help(self, topic: str) -> str:
-        """What `--help TOPIC` prints: the options of a group, one option, a class, or all.
-
-        Raises:
-            UserError: if there is no such group, option or class.
-        """
-        blocks = re.split(r"\n(?=  -)|\n\n", self.parser.format_help())
-        shown = [re.sub(r",\s+known\s+subclasses:[^)]*", "", b) for b in blocks if b[:3] == "  -"]
-        if topic == "all":
-            return "\n".join(shown)
-        inside = rf"--{re.escape(topic)}\.(?!.*\.help)" if topic in self.options.groups else None
-        wanted = inside or rf"(--|\.){re.escape(topic)}(\.help)?( |,|$)"
-        found = [block for block in shown if re.search(wanted, re.split("  |\n", block.strip())[0])]
-        if not found:
-            found = [*self._help_of_class(topic)][:1]
-        return "\n".join(found) or self._help_of_argument(topic)
-
-    def _help_of_class(self, name: str) -> Iterator[str]:
-        """The arguments of a net, data set, callback or the like that an option can name."""
-        for option, homes in self.options.homes.items():
-            with suppress(UserError):
-                path = name if "." in name else find_class(option, name, homes)
-                yield self._arguments_of(path, option)
-
-    def _arguments_of(self, path: str, option: str) -> str:
-        """Raises `UserError` if the class is none for the option."""
-        with redirect_stdout(io.StringIO()) as printed, suppress(SystemExit):
-            self.parser.parse_args([f"--{option}.help={path}"])
-        told, _, arguments = printed.getvalue().partition("Help for ")[2].partition("\n\n")
-        if not told:
-            raise UserError(f"--{option} does not take {path}")
-        about = (inspect.getdoc(resolve_name(path)) or "").partition("\n")[0]
-        none = f"{path.rpartition('.')[2]} takes no arguments"
-        return arguments.rstrip() or f"{about}\n{none}".lstrip()
-
-    def _help_of_argument(self, topic: str) -> str:
-        """That of `net.hidden`, an argument of the class which an option has at present."""
-        try:
-            full = self.options.full(topic)
-        except UserError as error:
-            name = topic.rpartition(".")[2]
-            if not name[:1].isupper():
-                raise
-            own = f"a class of your own is given by its import path: --help my_module.{name}"
-            missing = missing_module(topic) if "." in topic else ""
-            raise UserError(missing or f"{error}\n{own}") from error
-        option = ".".join(full.split(".")[:2])
-        path = self._class_of(option)
-        if not path:
-            return self.help(self.options.short(option))
-        blocks = re.split(r"\n(?=  -)", self._arguments_of(path, option))
-        found = [block for block in blocks if block.split(maxsplit=1)[0] == f"--{full}"]
-        if not found:
-            raise UserError(f"unknown option --{topic}; --help {path} lists what there is")
-        return found[0]
-
-    def _class_of(self, option: str) -> str | None:
-        """The import path of the class that an option has, whether or not it needs arguments."""
-        given = [flag.partition("=")[2] for flag in self.flags if flag.startswith(f"--{option}=")]
-        if given and option in self.options.homes:
-            return given[-1]
-        owner = self._parse([f for f in self.flags if not f.startswith((PRINT, LOSS))]).get(option)
-        return owner.get("class_path") if isinstance(owner, Namespace) else None
 
     def dump(self, config: Namespace, **options: bool) -> str:
         """The configuration as YAML."""

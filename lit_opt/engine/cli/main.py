@@ -104,7 +104,8 @@ def _run(program: Program, words: list[str], topic: str | None) -> "Run | None":
         quiet_loggers()
     if topic:
         from lit_opt.engine.cli.command_line import CommandLine
+        from lit_opt.engine.cli.help_topics import help_of
 
-        print(CommandLine(program, words).help(topic))
+        print(help_of(CommandLine(program, words), topic))
         return None
     return run_seeds(program, words, seeds) if seeds else run(program, words)
