@@ -15,17 +15,19 @@ from lit_opt.engine.reports.compared_runs import (
     NONE,
     RUNS,
     ComparedRun,
+    folders_named,
+    newest_runs,
+    runs_named,
+    spell_alike,
+)
+from lit_opt.engine.reports.seed_groups import (
     SeedGroup,
     differing,
-    folders_named,
     grouped,
     is_better_low,
     made_by,
     metrics_of,
     monitored,
-    newest_runs,
-    runs_named,
-    spell_alike,
 )
 from lit_opt.engine.reports.significance import difference
 

@@ -12,7 +12,8 @@ from terminal import Terminal
 
 from lit_opt.engine.base.errors import UserError
 from lit_opt.engine.reports.compare import compare
-from lit_opt.engine.reports.compared_runs import grouped, newest_runs, run_at
+from lit_opt.engine.reports.compared_runs import newest_runs, run_at
+from lit_opt.engine.reports.seed_groups import grouped
 from lit_opt.engine.reports.significance import difference
 
 LR = {"seed_everything": 1, "model": {"lr": 0.1, "net": {"class_path": "a.B", "init_args": {}}}}
