@@ -24,7 +24,7 @@ def choices_of(options: Options) -> dict[str, list[str]]:
     from lightning.pytorch.accelerators import AcceleratorRegistry
     from torch import optim
 
-    from lit_opt.engine.cli.arguments import classes_in
+    from lit_opt.engine.cli.class_paths import classes_in
 
     found = {"trainer.accelerator": ["auto", "gpu", *AcceleratorRegistry.available_accelerators()]}
     for name, homes in options.homes.items():

@@ -12,16 +12,12 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lit_opt.engine.base.allowed_imports import limit_imports, missing_module
 from lit_opt.engine.base.errors import UserError
-from lit_opt.engine.cli.arguments import (
-    METRICS,
-    dump,
-    expand_flags,
-    expand_mapping,
-    join_arguments,
-)
+from lit_opt.engine.cli.arguments import expand_flags
+from lit_opt.engine.cli.config_file import expand_mapping
 from lit_opt.engine.cli.config_layers import leave_defaults, written
 from lit_opt.engine.cli.messages import REQUIRED, argument_of
 from lit_opt.engine.cli.named_objects import check_named_objects
+from lit_opt.engine.cli.option_values import METRICS, dump, join_arguments
 from lit_opt.engine.cli.options import split_command
 from lit_opt.engine.cli.parser import options_of, parser_of
 from lit_opt.engine.cli.precision import fast_precision

@@ -10,7 +10,8 @@ import yaml
 from jsonargparse import Namespace
 
 from lit_opt.engine.base.errors import UserError
-from lit_opt.engine.cli.arguments import METRICS, expand_mapping, read_config
+from lit_opt.engine.cli.config_file import expand_mapping, read_config
+from lit_opt.engine.cli.option_values import METRICS
 from lit_opt.engine.cli.options import Options
 from lit_opt.engine.runs.checkpoint_file import load
 from lit_opt.engine.runs.loggers import of_the_run

@@ -11,7 +11,7 @@ from jsonargparse import Namespace
 
 from lit_opt.engine.base.allowed_imports import missing_module
 from lit_opt.engine.base.errors import UserError
-from lit_opt.engine.cli.arguments import find_class
+from lit_opt.engine.cli.class_paths import find_class
 from lit_opt.engine.cli.command_line import CommandLine
 
 

@@ -11,8 +11,8 @@ from lightning.pytorch.cli import LightningArgumentParser
 from torch import Tensor
 
 from lit_opt.engine.base.errors import UserError
-from lit_opt.engine.cli.arguments import METRICS, SPECS
 from lit_opt.engine.cli.messages import short_error
+from lit_opt.engine.cli.option_values import METRICS, SPECS
 from lit_opt.engine.cli.options import Options
 from lit_opt.engine.lightning_private import help_with_short_names
 

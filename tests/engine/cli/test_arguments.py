@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from lit_opt.engine.base.errors import UserError
-from lit_opt.engine.cli.arguments import dump, find_class
+from lit_opt.engine.cli.class_paths import find_class
+from lit_opt.engine.cli.option_values import dump
 
 
 def test_classes_go_by_their_names_in_any_case(parse):

@@ -3,7 +3,7 @@
 import pytest
 
 from lit_opt.engine.base.allowed_imports import TEMPLATE
-from lit_opt.engine.cli.arguments import moved
+from lit_opt.engine.cli.class_paths import moved
 from lit_opt.engine.project.files import goes_along, is_of_the_engine, renamed, renamed_files
 
 OLD = f"from {TEMPLATE}.engine.runs.atomic_file import atomic_write, write_text, another_long_one"
