@@ -9,9 +9,7 @@ commands:
   fit        train and validate
   validate   score a checkpoint on the validation set
   test       score a checkpoint on the test set
-  predict    write what a checkpoint predicts for the test set: float tensors of predict_step as the
-             data's targets say, rows of predictions.csv or an array .npy; a list of texts to .txt;
-             all else, such as dicts or integers, to .pt: a list with an entry for each batch
+  predict    write what a checkpoint predicts for the test set: predictions.csv, .npy, .txt or .pt
   compare    a table of runs, mean and spread over seeds: compare --last 10, or compare A B
   report     make the page of a run folder again, its figures too: report runs/NAME --format png
   completion what a shell needs to complete all this: completion bash > FILE
