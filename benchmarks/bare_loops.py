@@ -24,6 +24,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ def by_lightning(model: pl.LightningModule, batches: Any, steps: int = -1) -> fl
 
 def supervised(
     source: Any,
-    net: nn.Module,
+    untrained: nn.Module,
     loss: Any,
     metrics: list[Any],
     lr: float,
@@ -141,6 +142,7 @@ def supervised(
     adamw = functools.partial(torch.optim.AdamW, lr=lr, fused=True)
 
     def loop(steps: int) -> float:
+        net = deepcopy(untrained)  # one that has learned all has other, slower numbers
         optimizer = adamw(net.train().parameters())
         loss_sum = torch.tensor(0.0)
         began = now()
@@ -162,7 +164,8 @@ def supervised(
     def alone(steps: int) -> float:
         chosen = torch.randint(len(y), (steps, batch_size))
         batches: Any = [(normalize(x[rows]), y[rows]) for rows in chosen]
-        return by_lightning(Shortest(net, loss, adamw), DataLoader(batches, batch_size=None))
+        model = Shortest(deepcopy(untrained), loss, adamw)
+        return by_lightning(model, DataLoader(batches, batch_size=None))
 
     return loop, alone
 
@@ -211,9 +214,10 @@ def finetune() -> tuple[Loop, Loop]:
 
 def gan() -> tuple[Loop, Loop]:
     x = Digits().load(Path(), "train")[0]  # type: ignore[index]
-    normalize, model = Normalize(x, torch.arange(len(x)), True), GAN()
+    normalize = Normalize(x, torch.arange(len(x)), True)
 
     def loop(steps: int) -> float:
+        model = GAN()
         generator, critic = model.generator, model.critic
         nets = generator, critic
         optimizers = [torch.optim.Adam(net.parameters(), 1e-3, betas=(0.5, 0.99)) for net in nets]
@@ -232,7 +236,7 @@ def gan() -> tuple[Loop, Loop]:
 
     def alone(steps: int) -> float:
         batches: Any = [(normalize(x[:64]), x[:64])] * steps
-        return by_lightning(model, DataLoader(batches, batch_size=None))
+        return by_lightning(GAN(), DataLoader(batches, batch_size=None))
 
     return loop, alone
 
