@@ -176,7 +176,7 @@ def _check_max_time(time: Any) -> None:
         negative = True
     if negative:
         raise UserError(
-            f"--max_time {time}: expected days, hours, minutes and seconds, 00:01:30:00,\n"
+            f"--max_time {time}: expected DD:HH:MM:SS, such as 00:01:30:00,\n"
             "or in YAML {hours: 1, minutes: 30}"
         )
 
