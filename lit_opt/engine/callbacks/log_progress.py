@@ -20,16 +20,16 @@ class LogProgress(EpochLines):
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         super().on_train_epoch_start(trainer, pl_module)
         self._epoch_began = time.monotonic()
-        self._before = trainer.fit_loop.epoch_loop.batch_idx + 1  # batches of a run that goes on
+        self._batches = 0  # of this process: a resumed epoch begins in its middle
         self._next_of_epoch = self._epoch_began + MINUTE
 
     def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+        self._batches += 1
         if (now := time.monotonic()) >= self._next_of_epoch:
             self._next_of_epoch = now + MINUTE
             done, total = trainer.fit_loop.epoch_loop.batch_idx + 1, trainer.num_training_batches
             head = epoch_of(trainer, trainer.current_epoch)
-            batch = (now - self._epoch_began) / (done - self._before)
-            self.print(batch_line(head, done, total, batch))
+            self.print(batch_line(head, done, total, (now - self._epoch_began) / self._batches))
 
     def _begin(self, trainer: Any, pl_module: Any) -> None:
         self._began = time.monotonic()

@@ -41,8 +41,8 @@ def expand_metrics(value: Any) -> Any:
         return None
     if not isinstance(value, dict):
         listed = value if isinstance(value, list) else [value]
-        specs = [spec for item in listed if (spec := expand_spec(moved(item)))]
-        specs = [spec for spec in specs if _is_spec("metrics", spec)]
+        found = [spec for item in listed if (spec := expand_spec(moved(item)))]
+        specs = [_checked_spec("metrics", spec) for spec in found]
         names = [str(spec.get("name")).rpartition(".")[2] for spec in specs]
         if twice := [name for name in names if names.count(name) > 1]:
             raise UserError(
@@ -54,15 +54,14 @@ def expand_metrics(value: Any) -> Any:
 
 
 def _named_spec(key: str, spec: Any) -> dict[str, Any]:
-    spec = expand_spec(moved(spec)) or {}
-    return {"name": key, **spec} if _is_spec(f"metrics.{key}", spec) else {}
+    return {"name": key, **_checked_spec(f"metrics.{key}", expand_spec(moved(spec)) or {})}
 
 
-def _is_spec(option: str, spec: Any) -> bool:
-    """Whether it is a name with arguments; raises `UserError` if it is not."""
+def _checked_spec(option: str, spec: Any) -> dict[str, Any]:
+    """Raises `UserError` if it is no name with arguments."""
     if not isinstance(spec, dict):
         raise UserError(f"--{option} is {spec}; expected a name, or {{name: …}}")
-    return True
+    return spec
 
 
 def join_arguments(metrics: Any) -> Any:

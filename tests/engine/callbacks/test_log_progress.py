@@ -96,3 +96,14 @@ def test_without_a_known_end_there_is_no_time_left(told):
 def test_a_command_without_a_terminal_has_such_lines(run):
     done = run("--epochs=1", "--no_test", "--limit_train_batches=1")
     assert any(type(callback) is LogProgress for callback in done.trainer.callbacks)
+
+
+def test_every_epoch_is_counted_from_its_own_beginning(told):
+    """Lightning's count of batches is still that of the epoch before when the next one begins."""
+    lines = told("fit", max_epochs=2, limit_train_batches=40, limit_val_batches=0)
+    first, second = (
+        [line.partition(": ")[2] for line in lines if line.startswith(f"epoch {k}/2")]
+        for k in (1, 2)
+    )
+    assert first == second
+    assert first[0] == "batch 15 of 40, 1:40 left"
