@@ -1,5 +1,7 @@
 """The trainer of a command: its callbacks, loggers and plugins beside the user's."""
 
+import atexit
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -159,7 +161,19 @@ def trainer_of(
     hide_idle_hooks(trainer, built.model)
     shorten_step(built.model)
     resume_steps_like_epochs(trainer)
+    if trainer.world_size > 1:
+        atexit.unregister(_let_threads_end)  # of a run before, in the same process
+        atexit.register(_let_threads_end)
     return trainer
+
+
+def _let_threads_end() -> None:
+    """Until gloo's threads have dropped the tensors of the last collective.
+
+    They need the interpreter for it, and abort the process if it has been shut down: seen with
+    torch 2.14 on Python 3.11. Lightning kills the process that started one which has aborted.
+    """
+    time.sleep(0.05)
 
 
 def _users_callbacks(
