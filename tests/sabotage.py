@@ -82,7 +82,7 @@ class Run:
 
     def held(self, processes: int = 1) -> "Run":
         """Waits until `Hold` holds all of its processes."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not all((self.folder / f"{HELD}{rank}").exists() for rank in range(processes)):
             assert self.process.is_alive(), self.read()
             assert time.monotonic() < deadline, self.read()
@@ -97,7 +97,7 @@ class Run:
         (self.folder / GO).touch()
         return self
 
-    def end(self, seconds: float = 60) -> tuple[int, str, str]:
+    def end(self, seconds: float = 120) -> tuple[int, str, str]:
         """Exit status, negative for a signal that killed it, stdout and stderr."""
         self.process.join(seconds)
         if self.process.exitcode is None:
