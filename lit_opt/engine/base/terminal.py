@@ -45,10 +45,9 @@ def draw(text: str) -> None:
     with _lock:
         if not _line_open:
             told = cut_to(text, columns() - 1)  # the last column may wrap
-            _drawn = False
+            _drawn = True  # already: a signal's answer that comes in between is to erase it
             sys.stdout.write(f"\r{told}\x1b[K")
             sys.stdout.flush()
-            _drawn = True
 
 
 def erase() -> None:
@@ -56,9 +55,9 @@ def erase() -> None:
     global _drawn
     with _lock:
         if _drawn:
-            _drawn = False
             sys.stdout.write(ERASE)
             sys.stdout.flush()
+            _drawn = False
 
 
 def make_room(text: str) -> None:

@@ -12,7 +12,15 @@ import pytest
 from sabotage import TRAIN, VARIABLES
 from terminal import Terminal
 
-from lit_opt.engine.base.terminal import cut_to, draw, erase, is_live, long_step
+from lit_opt.engine.base.terminal import (
+    ERASE,
+    cut_to,
+    draw,
+    erase,
+    erasing,
+    is_live,
+    long_step,
+)
 from lit_opt.engine.cli.streams import unfailing_streams
 
 
@@ -84,6 +92,17 @@ def test_erasing_twice_writes_nothing(monkeypatch):
     before = terminal.getvalue()
     erase()
     assert terminal.getvalue() == before
+
+
+def test_a_signal_while_the_line_is_drawn_or_erased_erases_it(monkeypatch):
+    """Its answer may come right after what the terminal has been sent."""
+    terminal, told = Terminal(monkeypatch), []
+    monkeypatch.setattr(os, "isatty", lambda number: True)
+    monkeypatch.setattr(terminal, "flush", lambda: told.append(erasing()))
+    draw("x")
+    erase()
+    assert told == [ERASE, ERASE]
+    assert erasing() == ""
 
 
 @pytest.mark.slow
