@@ -134,6 +134,7 @@ def supervised(
     lr: float,
     batch_size: int = 64,
     transform: Any = None,
+    schedule: Any = None,
 ) -> tuple[Loop, Loop]:
     """The loop of a source in memory whose batches are normalised, and Lightning's alone."""
     x, y = source.load(Path(tempfile.gettempdir()), "train")
@@ -144,6 +145,7 @@ def supervised(
     def loop(steps: int) -> float:
         net = deepcopy(untrained)  # one that has learned all has other, slower numbers
         optimizer = adamw(net.train().parameters())
+        scheduler = schedule(optimizer, lr, total_steps=steps + 1) if schedule else None
         loss_sum = torch.tensor(0.0)
         began = now()
         rows = torch.cat([torch.randperm(len(y)) for _ in range(1 + steps * batch_size // len(y))])
@@ -156,6 +158,8 @@ def supervised(
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
+            if scheduler:
+                scheduler.step()
             loss_sum += value.detach()
             for metric, of in metrics:
                 metric.update(of(outputs.detach()), target.long())
@@ -196,15 +200,17 @@ def segmentation() -> tuple[Loop, Loop]:
 def table() -> tuple[Loop, Loop]:
     source, classes = Loans(), {"num_classes": 2, "validate_args": False}
     source.download(Path(tempfile.gettempdir()))
-    x, _ = source.load(Path(tempfile.gettempdir()), "train")
+    x, y = source.load(Path(tempfile.gettempdir()), "train")
     net = MLP(tuple(x.shape[1:]), 2, (64, 64), 0.2)
+    weighted = functools.partial(F.cross_entropy, weight=len(y) / (2 * y.bincount()))
     metrics = [tm.MulticlassAUROC(**classes), tm.MulticlassAccuracy(**classes)]
     scored = [(metric, lambda outputs: outputs.softmax(1)) for metric in metrics]
-    return supervised(source, net, F.cross_entropy, scored, 3e-3, 256)
+    return supervised(source, net, weighted, scored, 3e-3, 256)
 
 
 def autoencoder() -> tuple[Loop, Loop]:
-    return supervised(Copies(), MLP((64,), 64, (128, 8, 128)), F.mse_loss, [], 3e-3)
+    net, one_cycle = MLP((64,), 64, (128, 8, 128)), torch.optim.lr_scheduler.OneCycleLR
+    return supervised(Copies(), net, F.mse_loss, [], 3e-3, schedule=one_cycle)
 
 
 def finetune() -> tuple[Loop, Loop]:
