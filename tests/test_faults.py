@@ -146,7 +146,7 @@ def test_ctrl_c_twice_ends_at_once(whole):
     run = Run(*COMMAND, HOLD="step 30").held().send(INT)
     time.sleep(0.5)
     assert run.process.is_alive()  # it waits for the step
-    assert_told(run.send(INT).end(20), 130, "Ctrl-C again", lines=1)
+    assert_told(run.send(INT).end(5), 130, "Ctrl-C again", lines=1)
     assert_ends_like(whole)
 
 
@@ -168,7 +168,7 @@ def test_sigterm_to_one_or_all_of_two_processes(whole_of_two, moment, group, tol
 
 def assert_gone(group: int) -> None:
     """All processes of a run, within seconds of the first."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 15
     while _alive(group):
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch.distributed
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, ProgressBar
@@ -161,19 +162,18 @@ def trainer_of(
     hide_idle_hooks(trainer, built.model)
     shorten_step(built.model)
     resume_steps_like_epochs(trainer)
-    if trainer.world_size > 1:
-        atexit.unregister(_let_threads_end)  # of a run before, in the same process
-        atexit.register(_let_threads_end)
     return trainer
 
 
+@atexit.register
 def _let_threads_end() -> None:
     """Until gloo's threads have dropped the tensors of the last collective.
 
     They need the interpreter for it, and abort the process if it has been shut down: seen with
     torch 2.14 on Python 3.11. Lightning kills the process that started one which has aborted.
     """
-    time.sleep(0.05)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        time.sleep(0.05)
 
 
 def _users_callbacks(
